@@ -1,0 +1,68 @@
+"""The one way a row changes its state."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django.db import models, transaction
+
+from gaas.lib.errors import IllegalTransition
+
+
+class Lifecycle(models.Model):
+    """Guard `status` by a literal table and a conditional UPDATE.
+
+    A concrete model states `TRANSITIONS = {state: {next, ...}}`, has a `status` field, and writes its
+    event row in `_record_move`. Nothing else assigns `status`.
+    """
+
+    TRANSITIONS: ClassVar[dict[str, set[str]]] = {}
+
+    class Meta:
+        abstract = True
+
+    def _move_to(
+        self,
+        new: str,
+        *,
+        by: object | None,
+        reason: str = "",
+        now: datetime,
+        **fields: Any,
+    ) -> bool:
+        """Move to `new` and write `fields` with it; return whether this call moved the row.
+
+        1. UPDATE … WHERE status = the state this object was read in; one winner among many callers.
+        2. No row changed: read the stored state. It is `new` already → False. It may still go to
+           `new` → once more from there. Else → IllegalTransition.
+        3. Moved → the event row, in the same transaction.
+        """
+        rows = type(self)._base_manager.filter(pk=self.pk)
+        with transaction.atomic(durable=False):
+            old = self.status
+            while True:
+                if new not in self.TRANSITIONS[old] or not rows.filter(status=old).update(
+                    status=new, updated_at=now, **fields
+                ):
+                    stored = rows.values_list("status", flat=True).get()
+                    if stored == new:
+                        return False
+                    if new not in self.TRANSITIONS[stored]:
+                        raise IllegalTransition(
+                            f"This {self._meta.verbose_name} is {stored}, from where it cannot become {new}.",
+                            current=stored,
+                            wanted=new,
+                        )
+                    old = stored
+                    continue
+                break
+            self.status = new
+            self.updated_at = now
+            for name, value in fields.items():
+                setattr(self, name, value)
+            self._record_move(old, new, by=by, reason=reason, now=now)
+        return True
+
+    def _record_move(self, old: str, new: str, *, by: object | None, reason: str, now: datetime) -> None:
+        raise NotImplementedError

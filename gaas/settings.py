@@ -1,0 +1,300 @@
+"""Settings of every process, read from the environment. `.env.example` lists each name with its meaning."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import environ
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+env.read_env(BASE_DIR / ".env")
+
+# --- Where it lives -----------------------------------------------------------------------------
+DEBUG = env.bool("DEBUG", default=False)
+GAAS_HOME = Path(env.str("GAAS_HOME", default=str(BASE_DIR / "var"))).resolve()
+SECRET_KEY = env.str("SECRET_KEY", default="")
+if not SECRET_KEY and (GAAS_HOME / "secret_key").is_file():
+    SECRET_KEY = (GAAS_HOME / "secret_key").read_text().strip()
+# An empty key stops every command that signs anything; `up` makes one and keeps it in GAAS_HOME.
+
+BASE_URL = env.str("BASE_URL", default="http://127.0.0.1:8000").rstrip("/")
+FRONTEND_URL = env.str("FRONTEND_URL", default=BASE_URL).rstrip("/")
+LIVE_URL = env.str("LIVE_URL", default="").rstrip("/")
+_base = urlsplit(BASE_URL)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[_base.hostname or "127.0.0.1", "localhost", "127.0.0.1", "[::1]"])
+IS_HTTPS = _base.scheme == "https"
+CSRF_TRUSTED_ORIGINS = sorted({f"{urlsplit(u).scheme}://{urlsplit(u).netloc}" for u in (BASE_URL, FRONTEND_URL)})
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
+
+# --- Applications -------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "rest_framework",
+    "django_filters",
+    "corsheaders",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "drf_standardized_errors",
+    "django_dramatiq",
+    "gaas",
+    "gaas.audit",
+    "gaas.outbox",
+    "accounts.ledger",
+    "accounts",
+    "gpus",
+    "payments",
+    "tasks",
+]
+
+MIDDLEWARE = [
+    "gaas.middleware.RequestLog",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.middleware.gzip.GZipMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "gaas.middleware.SlashOptional",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+APPEND_SLASH = False
+ROOT_URLCONF = "gaas.urls"
+WSGI_APPLICATION = "gaas.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+# --- Database -----------------------------------------------------------------------------------
+DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{GAAS_HOME / 'gaas.sqlite3'}")}
+DATABASE_DIRECT_URL = env.str("DATABASE_DIRECT_URL", default="")
+_db = DATABASES["default"]
+_db["ATOMIC_REQUESTS"] = False
+_options = _db.setdefault("OPTIONS", {})
+if _db["ENGINE"].endswith("sqlite3"):
+    # DEFERRED fails at once on read-then-write under load; IMMEDIATE waits its turn.
+    _options.setdefault("transaction_mode", "IMMEDIATE")
+    _options.setdefault("timeout", 20)
+    _options.setdefault(
+        "init_command",
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+    )
+elif _db["ENGINE"].endswith("postgresql"):
+    if env.bool("DATABASE_POOL", default=True):
+        _options.setdefault(
+            "pool",
+            {"min_size": 1, "max_size": env.int("DATABASE_POOL_SIZE", default=16), "timeout": 20},
+        )
+    # Compiling a plan costs more than any query of this application takes.
+    _options.setdefault("options", "-c jit=off -c random_page_cost=1.1")
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Messages between processes -------------------------------------------------------------------
+BROKER_URL = env.str("BROKER_URL", default="memory://")
+DRAMATIQ_AUTODISCOVER_MODULES = ["actors"]
+from gaas.broker import dramatiq_broker  # noqa: E402
+
+DRAMATIQ_BROKER = dramatiq_broker(BROKER_URL)
+
+# --- Cache and mail -----------------------------------------------------------------------------
+CACHES = {"default": env.cache_url("CACHE_URL", default="locmemcache://gaas")}
+EMAIL_URL = env.str("EMAIL_URL", default="consolemail://")
+vars().update(env.email_url_config(EMAIL_URL))
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default=f"GaaS <gaas@{_base.hostname or 'localhost'}>")
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+
+# --- People -------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "accounts.User"
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 8}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LOGIN_URL = "/api-auth/login/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/"
+REGISTRATION = env.str("REGISTRATION", default="open")  # open | closed
+WELCOME_HOURS = env.str("WELCOME_HOURS", default="10")
+MAX_TASK_HOURS = env.str("MAX_TASK_HOURS", default="168")
+ALLOW_SIMULATED = env.bool("ALLOW_SIMULATED", default=False)
+PLATFORM_FEE_PERCENT = env.str("PLATFORM_FEE_PERCENT", default="10")
+
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=10),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=14),
+    "ALGORITHM": "HS256",
+    "SIGNING_KEY": SECRET_KEY,
+    "AUDIENCE": "gaas",
+    "ISSUER": "gaas",
+    "UPDATE_LAST_LOGIN": False,
+    "CHECK_REVOKE_TOKEN": True,
+    "CHECK_USER_IS_ACTIVE": True,
+    "USER_ID_CLAIM": "user_id",
+}
+REFRESH_GRACE_SECONDS = env.int("REFRESH_GRACE_SECONDS", default=10)
+
+# --- Timers, in seconds (chaos tests divide them by twenty) ---------------------------------------
+_scale = env.float("TIMER_SCALE", default=1.0)
+
+
+def _timer(name: str, seconds: float) -> float:
+    return env.float(name, default=seconds * _scale)
+
+
+LEASE_SECONDS = _timer("LEASE_SECONDS", 60)
+RECONNECT_SECONDS = _timer("RECONNECT_SECONDS", 300)
+FENCE_MARGIN_SECONDS = _timer("FENCE_MARGIN_SECONDS", 30)
+OFFER_SECONDS = _timer("OFFER_SECONDS", 60)
+PREPARE_SECONDS = _timer("PREPARE_SECONDS", 1800)
+SYNC_BUSY_SECONDS = _timer("SYNC_BUSY_SECONDS", 10)
+SYNC_IDLE_SECONDS = _timer("SYNC_IDLE_SECONDS", 30)
+WAIT_SECONDS = _timer("WAIT_SECONDS", 30)
+SWEEP_SECONDS = _timer("SWEEP_SECONDS", 5)
+CANCEL_GRACE_SECONDS = _timer("CANCEL_GRACE_SECONDS", 10)
+HOST_COOL_DOWN_SECONDS = _timer("HOST_COOL_DOWN_SECONDS", 600)
+JOIN_TOKEN_SECONDS = env.float("JOIN_TOKEN_SECONDS", default=900)
+TICKET_SECONDS = env.float("TICKET_SECONDS", default=300)
+INFRA_RETRIES = env.int("INFRA_RETRIES", default=5)
+MAX_LOG_BYTES = env.int("MAX_LOG_BYTES", default=64 * 1024 * 1024)
+MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=1024 * 1024)
+DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
+
+# --- API ----------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.api.authentication.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": [
+        "gaas.lib.rest.parsers.StrictJSONParser",
+        "rest_framework.parsers.FormParser",
+        "rest_framework.parsers.MultiPartParser",
+    ],
+    "DEFAULT_RENDERER_CLASSES": [
+        "rest_framework.renderers.JSONRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
+    "DEFAULT_FILTER_BACKENDS": [
+        "gaas.lib.rest.filters.StrictFilterBackend",
+        "gaas.lib.rest.filters.StrictOrderingFilter",
+    ],
+    "DEFAULT_PAGINATION_CLASS": "gaas.lib.rest.pagination.KeysetPagination",
+    "DEFAULT_SCHEMA_CLASS": "gaas.lib.rest.schema.Schema",
+    "DEFAULT_VERSIONING_CLASS": "rest_framework.versioning.URLPathVersioning",
+    "DEFAULT_VERSION": "v1",
+    "ALLOWED_VERSIONS": ["v1"],
+    "DEFAULT_THROTTLE_CLASSES": ["gaas.lib.rest.throttles.UserThrottle"],
+    "DEFAULT_THROTTLE_RATES": {
+        "user": env.str("THROTTLE_USER", default="1200/min"),
+        "token": env.str("THROTTLE_TOKEN", default="10/min"),
+        "token_address": env.str("THROTTLE_TOKEN_ADDRESS", default="60/min"),
+        "register": env.str("THROTTLE_REGISTER", default="10/min"),
+        "refresh": env.str("THROTTLE_REFRESH", default="60/min"),
+        "quote": env.str("THROTTLE_QUOTE", default="120/min"),
+    },
+    "NUM_PROXIES": TRUSTED_PROXIES,
+    "EXCEPTION_HANDLER": "gaas.lib.rest.errors.exception_handler",
+    "COERCE_DECIMAL_TO_STRING": True,
+    "PAGE_SIZE": 50,
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "GaaS",
+    "DESCRIPTION": "GPU-as-a-Service: quote, submit, approve, run and account for GPU work.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": r"/api/v[0-9]",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "gaas.lib.rest.schema.declare_refusals",
+    ],
+}
+CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
+CORS_URLS_REGEX = r"^/(api|v1)/.*$"
+CORS_EXPOSE_HEADERS = ["X-Request-ID", "X-Log-Next-Offset", "Retry-After", "ETag"]
+
+# --- Transport security follows the scheme people use, not DEBUG -----------------------------------
+SECURE_SSL_REDIRECT = IS_HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SECURE_HSTS_SECONDS = 31_536_000 if IS_HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = IS_HTTPS
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+if TRUSTED_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- Language, static files, logs -----------------------------------------------------------------
+LANGUAGE_CODE = "en-gb"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "/static/"
+STATIC_ROOT = Path(env.str("STATIC_ROOT", default=str(BASE_DIR / "static")))
+STATICFILES_DIRS = [BASE_DIR / "templates" / "assets"]
+# Without collectstatic (`up`, tests) files are served from where the packages keep them.
+WHITENOISE_USE_FINDERS = not STATIC_ROOT.is_dir()
+WHITENOISE_AUTOREFRESH = DEBUG
+
+from gaas.logs import logging_config  # noqa: E402
+
+LOGGING_CONFIG = None
+LOGGING = logging_config(level=env.str("LOG_LEVEL", default="INFO"), as_json=env.bool("LOG_JSON", default=not DEBUG))
+import logging.config  # noqa: E402
+
+logging.config.dictConfig(LOGGING)
+
+UNFOLD = {
+    "SITE_TITLE": "GaaS",
+    "SITE_HEADER": "GaaS",
+    "SITE_URL": "/",
+    "SITE_SYMBOL": "memory",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "ENVIRONMENT": None,
+}

@@ -1,0 +1,20 @@
+#!/usr/bin/env python
+"""Run a management command of the platform."""
+
+import os
+import sys
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gaas.settings")
+    try:
+        from django.core.management import execute_from_command_line
+    except ImportError as missing:
+        raise SystemExit(
+            f"{missing}. Install the requirements first: `make demo` makes a virtual environment and does so."
+        ) from missing
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()
