@@ -1,0 +1,59 @@
+"""Words that rows of this app may hold, shared by models, API and admin."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Role(models.TextChoices):
+    """Rank what a user may do in an account: VIEWER < MEMBER < MANAGER < OWNER.
+
+    Comparisons go by rank, never by alphabet; both sides must be a Role.
+    """
+
+    VIEWER = "VIEWER", "Viewer"
+    MEMBER = "MEMBER", "Member"
+    MANAGER = "MANAGER", "Manager"
+    OWNER = "OWNER", "Owner"
+
+    @property
+    def rank(self) -> int:
+        """Count from 0, the least."""
+        return list(type(self)).index(self)
+
+    @property
+    def and_above(self) -> list[Role]:
+        """List this role and every one that may do more, for `role__in=`."""
+        return list(type(self))[self.rank :]
+
+    def __lt__(self, other: str) -> bool:
+        return self.rank < Role(other).rank
+
+    def __le__(self, other: str) -> bool:
+        return self.rank <= Role(other).rank
+
+    def __gt__(self, other: str) -> bool:
+        return self.rank > Role(other).rank
+
+    def __ge__(self, other: str) -> bool:
+        return self.rank >= Role(other).rank
+
+
+class AccountKind(models.TextChoices):
+    PERSON = "PERSON", "Person"
+    ORGANISATION = "ORGANISATION", "Organisation"
+    PLATFORM = "PLATFORM", "Platform"
+
+
+class PaysFrom(models.TextChoices):
+    SELF = "SELF", "Itself"
+    PARENT = "PARENT", "Its parent"
+
+
+class QuotaRequestStatus(models.TextChoices):
+    PENDING = "PENDING", "Pending"
+    APPROVED = "APPROVED", "Approved"
+    REJECTED = "REJECTED", "Rejected"
+
+
+MAX_DEPTH = 8

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+
+from accounts.choices import MAX_DEPTH, AccountKind, PaysFrom, Role
+from accounts.querysets import AccountQuerySet
+from gaas.lib.rows import Row
+
+
+class Account(Row):
+    """Be who pays: a person's own, an organisation's or one of its children, or the platform's.
+
+    `path` is "/<root>/…/<own id>/": everything under an account is one prefix search.
+    """
+
+    name = models.CharField(max_length=150)
+    kind = models.CharField(max_length=12, choices=AccountKind, default=AccountKind.ORGANISATION)
+    person = models.OneToOneField(
+        "accounts.User",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="personal_account",
+        help_text="Whose personal account this is.",
+    )
+    parent = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="children")
+    path = models.CharField(max_length=320, unique=True, editable=False)
+    pays_from = models.CharField(max_length=6, choices=PaysFrom, default=PaysFrom.SELF)
+
+    objects = AccountQuerySet.as_manager()
+
+    class Meta(Row.Meta):
+        verbose_name = "account"
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(kind=AccountKind.PERSON, person__isnull=False)
+                | (~models.Q(kind=AccountKind.PERSON) & models.Q(person__isnull=True)),
+                name="account_person_has_a_person",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(parent__isnull=False) | models.Q(pays_from=PaysFrom.SELF),
+                name="account_root_pays_for_itself",
+            ),
+            models.UniqueConstraint(
+                fields=["kind"], condition=models.Q(kind=AccountKind.PLATFORM), name="account_one_platform"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["kind", "-id"], name="account_kind"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        super().clean()
+        if self.parent is None and self.pays_from == PaysFrom.PARENT:
+            raise ValidationError({"pays_from": "An account without a parent pays for itself."})
+        if self._state.adding and self.parent is not None and self.parent.depth >= MAX_DEPTH:
+            raise ValidationError({"parent": f"An account tree has at most {MAX_DEPTH} levels."})
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store the row; its place in the tree is fixed at the first save."""
+        if self._state.adding:
+            above = self.parent.path if self.parent is not None else "/"
+            self.path = f"{above}{self.pk}/"
+            if self.depth > MAX_DEPTH:
+                raise ValidationError({"parent": f"An account tree has at most {MAX_DEPTH} levels."})
+        super().save(*args, **kwargs)
+
+    @classmethod
+    def platform(cls) -> Account:
+        """Give the platform's own account: a migration made it, and a flushed database makes it again."""
+        return cls.objects.get_or_create(kind=AccountKind.PLATFORM, defaults={"name": "Platform"})[0]
+
+    @property
+    def depth(self) -> int:
+        """Count the levels from the root, which is 1."""
+        return self.path.count("/") - 1
+
+    @property
+    def owner_key(self) -> str:
+        """Name this account in the ledger."""
+        return f"acct:{self.pk}"
+
+    @property
+    def ancestor_ids(self) -> list[str]:
+        """List the ids above this account, the root first."""
+        return self.path.strip("/").split("/")[:-1]
+
+    def role_of(self, user: Any) -> Role | None:
+        """Tell what a user may do here: by membership, or as manager or owner of an account above."""
+        if not getattr(user, "is_authenticated", False):
+            return None
+        rows = user.memberships.filter(
+            models.Q(account_id=self.pk) | models.Q(account_id__in=self.ancestor_ids, role__in=Role.MANAGER.and_above)
+        ).values_list("role", flat=True)
+        return max((Role(role) for role in rows), default=None, key=lambda role: role.rank)
+
+    def payer(self) -> Account:
+        """Find on which account holds go: this one, or the nearest ancestor that pays for itself."""
+        account = self
+        while account.pays_from == PaysFrom.PARENT and account.parent is not None:
+            account = account.parent
+        return account

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
+from django.db import models, transaction
+from django.db.models.functions import Lower
+
+from accounts.querysets import UserManager, normal_email
+from gaas.lib.rows import Row
+
+
+class User(Row, AbstractBaseUser, PermissionsMixin):
+    """Be a person who logs in by e-mail address.
+
+    Every user, however made, owns a personal account with the welcome hours (accounts/apps.py).
+    """
+
+    email = models.EmailField("e-mail address", max_length=254, unique=True)
+    name = models.CharField(max_length=150, blank=True)
+    is_active = models.BooleanField(
+        "active", default=True, help_text="Switch off instead of deleting: balances and history stay."
+    )
+    is_staff = models.BooleanField(
+        "staff", default=False, help_text="May open the admin; what is seen there follows permissions."
+    )
+    email_verified_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    EMAIL_FIELD = "email"
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: list[str] = []
+
+    objects = UserManager()
+
+    class Meta(Row.Meta):
+        verbose_name = "user"
+        constraints = [
+            # With this, the plain unique index on e-mail is the case-insensitive one.
+            models.CheckConstraint(condition=models.Q(email=Lower("email")), name="user_email_is_lower_case"),
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    def clean(self) -> None:
+        super().clean()
+        self.email = normal_email(self.email)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store the row; a new one comes with its account and hours or not at all."""
+        self.email = normal_email(self.email)
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+
+    def get_full_name(self) -> str:
+        return self.name or self.email
+
+    def get_short_name(self) -> str:
+        return self.name or self.email.partition("@")[0]

@@ -1,0 +1,103 @@
+"""Questions about many accounts, memberships, requests and log-ins."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.base_user import BaseUserManager
+from django.db import models
+from django.db.models import Case, Exists, F, IntegerField, OuterRef, Q, Value, When
+
+from accounts.choices import QuotaRequestStatus, Role
+
+
+def normal_email(value: str) -> str:
+    """Write an address the one way it is stored and looked up: composed, without blanks around, lower case."""
+    return unicodedata.normalize("NFKC", value or "").strip().lower()
+
+
+class UserManager(BaseUserManager):
+    """Make and find users by e-mail address; `createsuperuser` and log-in ask for these names."""
+
+    def get_by_natural_key(self, username: str) -> Any:
+        return self.get(email=normal_email(username))
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> Any:
+        """Store a user; without a password none can log in by one."""
+        if not normal_email(email):
+            raise ValueError("A user needs an e-mail address.")
+        user = self.model(email=email, **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> Any:
+        return self.create_user(email, password, **{**fields, "is_staff": True, "is_superuser": True})
+
+
+class AccountQuerySet(models.QuerySet):
+    def visible_to(self, user: Any) -> AccountQuerySet:
+        """Keep what a user may see: memberships, all under managed accounts, and by permission everything."""
+        if user.has_perm("accounts.view_account"):
+            return self
+        return self.filter(self._held_by(user, Role.VIEWER))
+
+    def spendable_by(self, user: Any) -> AccountQuerySet:
+        """Keep the accounts in which a user may submit tasks: a member, or a manager of an account above."""
+        return self.filter(self._held_by(user, Role.MEMBER))
+
+    def managed_by(self, user: Any) -> AccountQuerySet:
+        """Keep the accounts that a user manages or owns, those below included."""
+        return self.filter(self._held_by(user, Role.MANAGER))
+
+    def under(self, account: Any) -> AccountQuerySet:
+        """Keep an account and everything below it."""
+        return self.filter(path__startswith=account.path)
+
+    def own_first(self, user: Any) -> AccountQuerySet:
+        """Order a user's personal account first, the rest newest first."""
+        rank = Case(When(person=user.pk, then=Value(0)), default=Value(1), output_field=IntegerField())
+        return self.order_by(rank, "-id")
+
+    def _held_by(self, user: Any, role: Role) -> Q:
+        """Ask for a role here, or for MANAGER and above in an account above.
+
+        Roots are decided by the index on memberships; only children ask what stands above them.
+        """
+        if not user.is_authenticated:
+            return Q(pk__in=[])
+        direct = user.memberships.filter(role__in=role.and_above).values("account_id")
+        from_above = role.and_above if role > Role.MANAGER else Role.MANAGER.and_above
+        above = (
+            self.model._base_manager.filter(memberships__user=user, memberships__role__in=from_above)
+            .annotate(asked_path=OuterRef("path"))
+            .filter(asked_path__startswith=F("path"))
+        )
+        return Q(pk__in=direct) | (Q(parent__isnull=False) & Q(Exists(above)))
+
+
+class QuotaRequestQuerySet(models.QuerySet):
+    def visible_to(self, user: Any) -> QuotaRequestQuerySet:
+        """Keep requests on accounts that a user sees; who holds the permission sees all."""
+        if user.has_perm("accounts.view_quotarequest"):
+            return self
+        accounts = self.model._meta.get_field("account").related_model
+        return self.filter(Q(requested_by=user.pk) | Q(account__in=accounts.objects.visible_to(user)))
+
+    def pending(self) -> QuotaRequestQuerySet:
+        return self.filter(status=QuotaRequestStatus.PENDING)
+
+
+class TokenFamilyQuerySet(models.QuerySet):
+    def live(self) -> TokenFamilyQuerySet:
+        return self.filter(ended_at__isnull=True)
+
+    def end(self, *, now: datetime) -> int:
+        """End these log-ins: their refresh and access tokens are refused from now on."""
+        return self.live().update(ended_at=now, updated_at=now)
+
+    def outlived(self, *, now: datetime) -> TokenFamilyQuerySet:
+        """Keep log-ins whose last refresh token has run out."""
+        return self.filter(expires_at__lt=now)
