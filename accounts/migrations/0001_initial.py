@@ -2,9 +2,10 @@
 
 import django.db.models.deletion
 import django.db.models.functions.text
-import gaas.lib.ids
 from django.conf import settings
 from django.db import migrations, models
+
+import gaas.lib.ids
 
 
 class Migration(migrations.Migration):
