@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from typing import Any
+
+import dramatiq
+
+from gaas.lib import clock
+from gaas.outbox import services
+
+
+# The row knows when to try again, so the broker need not.
+@dramatiq.actor(queue_name="mail", max_retries=0)
+def send_mail(*, mail_id: str, **_: Any) -> None:
+    """Deliver one letter."""
+    services.deliver(mail_id=mail_id, now=clock.now())
