@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django.db import models, transaction
+from django.db.models import Q
+
+from accounts.choices import Role
+from gaas.audit.services import record
+from gaas.lib.amounts import show_micro
+from gaas.lib.errors import NotAllowed
+from gaas.lib.rows import Row
+from gpus.choices import GPUStatus, Visibility
+from gpus.models.decided import Decided
+from gpus.querysets import GPUQuerySet
+
+
+class GPU(Row, Decided):
+    """Be one device, or one MIG slice, of a host: what it is comes from the agent, the terms from its owner."""
+
+    TRANSITIONS: ClassVar[dict[str, set[str]]] = {
+        GPUStatus.UNLISTED: {GPUStatus.LISTED, GPUStatus.RETIRED},
+        GPUStatus.LISTED: {GPUStatus.UNLISTED, GPUStatus.DRAINING, GPUStatus.RETIRED},
+        GPUStatus.DRAINING: {GPUStatus.LISTED, GPUStatus.UNLISTED, GPUStatus.RETIRED},
+        GPUStatus.RETIRED: {GPUStatus.UNLISTED},
+    }
+
+    host = models.ForeignKey("gpus.Host", on_delete=models.PROTECT, related_name="gpus", editable=False)
+    uuid = models.CharField("device id", max_length=100, unique=True, editable=False)
+    index = models.PositiveIntegerField(editable=False)
+    model = models.CharField(max_length=100, editable=False)
+    vram_mib = models.PositiveIntegerField("memory (MiB)", editable=False)
+    compute_capability = models.CharField(max_length=5, blank=True, editable=False)
+    capability_number = models.PositiveSmallIntegerField(default=0, editable=False)
+    driver = models.CharField(max_length=50, blank=True, editable=False)
+    is_simulated = models.BooleanField("simulated", default=False, editable=False)
+    is_present = models.BooleanField("in the host's last report", default=True, editable=False)
+    last_seen_at = models.DateTimeField(editable=False, help_text="While present, the host's last sync counts.")
+    metrics = models.JSONField(default=dict, blank=True, editable=False)
+
+    status = models.CharField(max_length=8, choices=GPUStatus, default=GPUStatus.UNLISTED, editable=False)
+    first_listed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    price_per_hour = models.BigIntegerField("price per hour (micro-dollars)", default=0)
+    accepts_quota = models.BooleanField(
+        "takes quota", default=False, help_text="Tasks that are paid with hours may run here."
+    )
+    visibility = models.CharField(max_length=7, choices=Visibility, default=Visibility.PRIVATE)
+    labels = models.JSONField(default=dict, blank=True)
+
+    objects = GPUQuerySet.as_manager()
+
+    class Meta(Row.Meta):
+        verbose_name = "GPU"
+        permissions = [("list_gpu", "Can list a GPU for the first time")]
+        constraints = [
+            models.CheckConstraint(condition=Q(price_per_hour__gte=0), name="gpu_price_not_negative"),
+            models.CheckConstraint(
+                condition=Q(status__in=[GPUStatus.UNLISTED, GPUStatus.RETIRED]) | Q(first_listed_at__isnull=False),
+                name="gpu_on_show_was_listed",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["host", "index"], condition=Q(status=GPUStatus.LISTED, is_present=True), name="gpu_listed"
+            ),
+            models.Index(fields=["status", "-id"], name="gpu_status"),
+            models.Index(fields=["model", "-id"], name="gpu_model"),
+            models.Index(fields=["host", "-id"], name="gpu_host"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.uuid}"
+
+    @property
+    def account_id(self) -> Any:
+        """Name the owner's account, for the audit trail."""
+        return self.host.account_id
+
+    def may_be_run_by(self, user: Any) -> bool:
+        """Tell whether a user may change this GPU: by permission, or as manager of the owner's account."""
+        return user.has_perm("gpus.change_gpu") or (self.host.account.role_of(user) or Role.VIEWER) >= Role.MANAGER
+
+    def list(self, *, by: Any, reason: str = "", now: datetime) -> None:
+        """Offer it. The first time is for staff: whoever is charged must be able to trust what it claims to be.
+
+        Raises NotAllowed for a first listing without the permission, Conflict if it cannot be listed.
+        """
+        if self.first_listed_at is None and by is not None and not by.has_perm("gpus.list_gpu"):
+            raise NotAllowed("The first listing of a GPU is for staff: ask an operator; later ones are yours.")
+        self._decide(GPUStatus.LISTED, by=by, reason=reason, now=now, first_listed_at=self.first_listed_at or now)
+
+    def unlist(self, *, by: object | None, reason: str = "", now: datetime) -> None:
+        """Offer it to nobody; what runs goes on. Also brings a retired one back."""
+        self._decide(GPUStatus.UNLISTED, by=by, reason=reason, now=now)
+
+    def drain(self, *, by: object | None, reason: str = "", now: datetime) -> None:
+        """Give it no more work but keep it in sight; what runs goes on to its end."""
+        self._decide(GPUStatus.DRAINING, by=by, reason=reason, now=now)
+
+    def undrain(self, *, by: object | None, reason: str = "", now: datetime) -> None:
+        """Offer it again after drain."""
+        if self.status != GPUStatus.DRAINING:
+            self._refuse(GPUStatus.LISTED)  # listing has a rule of its own
+        self._decide(GPUStatus.LISTED, by=by, reason=reason, now=now)
+
+    def retire(self, *, by: object | None, reason: str = "", now: datetime) -> None:
+        """Take it out of service; from then on another host may bring it."""
+        self._decide(GPUStatus.RETIRED, by=by, reason=reason, now=now)
+
+    def move_to_host(self, host: Any, *, now: datetime) -> None:
+        """Hand a GPU that its owner let go of (retired, or its host revoked) to the host that reports it now.
+
+        It starts over: unlisted, private, without a price, to be listed by staff first.
+        """
+        with transaction.atomic():
+            reason = f"now in host {host.pk}, before in host {self.host_id}"
+            if self.status != GPUStatus.RETIRED:
+                self._decide(GPUStatus.RETIRED, by=None, reason=reason, now=now)
+            self._decide(
+                GPUStatus.UNLISTED,
+                by=None,
+                reason=reason,
+                now=now,
+                host=host,
+                first_listed_at=None,
+                visibility=Visibility.PRIVATE,
+                accepts_quota=False,
+                price_per_hour=0,
+                labels={},
+            )
+
+    def offer(
+        self,
+        *,
+        by: object | None,
+        now: datetime,
+        price_per_hour: int | None = None,
+        visibility: str | None = None,
+        accepts_quota: bool | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> None:
+        """Set the terms: price in micro-dollars an hour, whose tasks, quota or not; None leaves a value as it is.
+
+        A task that holds this GPU keeps the price that it was placed at.
+        """
+        wanted = {
+            "price_per_hour": price_per_hour,
+            "visibility": visibility,
+            "accepts_quota": accepts_quota,
+            "labels": labels,
+        }
+        new = {field: value for field, value in wanted.items() if value is not None and value != getattr(self, field)}
+        if not new:
+            return
+        before = {field: getattr(self, field) for field in new}
+        with transaction.atomic():
+            type(self)._base_manager.filter(pk=self.pk).update(**new, updated_at=now)
+            for field, value in new.items():
+                setattr(self, field, value)
+            record(action="gpu.offer", obj=self, by=by, before=before, after=new, now=now)
+
+    @property
+    def price_shown(self) -> str:
+        """Write the price as the interfaces show it."""
+        return show_micro(self.price_per_hour)

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models, transaction
+from django.db.models import Q
+
+from accounts.choices import Role
+from gaas.audit.services import record
+from gaas.lib.errors import Conflict
+from gaas.lib.rows import Row
+from gpus import credentials
+from gpus.choices import SPEAKING, HostStatus, Sandbox
+from gpus.models.decided import Decided
+from gpus.querysets import HostQuerySet
+
+
+class Host(Row, Decided):
+    """Be a machine (or a partition of a cluster) with an agent that runs attempts.
+
+    The row holds what the agent is believed by: a hash of its secret, and session, seq and boot id of the
+    last sync that was taken. Reachable is whoever's lease, renewed by each sync, has not run out.
+    """
+
+    TRANSITIONS: ClassVar[dict[str, set[str]]] = {
+        HostStatus.JOINING: {HostStatus.ACTIVE, HostStatus.REVOKED},
+        HostStatus.ACTIVE: {HostStatus.DRAINING, HostStatus.MAINTENANCE, HostStatus.REVOKED},
+        HostStatus.DRAINING: {HostStatus.ACTIVE, HostStatus.MAINTENANCE, HostStatus.REVOKED},
+        HostStatus.MAINTENANCE: {HostStatus.ACTIVE, HostStatus.DRAINING, HostStatus.REVOKED},
+        HostStatus.REVOKED: set(),
+    }
+
+    account = models.ForeignKey("accounts.Account", on_delete=models.PROTECT, related_name="hosts")
+    name = models.CharField(max_length=100)
+    status = models.CharField(max_length=11, choices=HostStatus, default=HostStatus.JOINING, editable=False)
+    region = models.CharField(max_length=63, blank=True)
+    labels = models.JSONField(default=dict, blank=True)
+    is_local = models.BooleanField("is the server's own machine", default=False, editable=False)
+
+    join_token_hash = models.CharField(max_length=64, blank=True, editable=False)
+    join_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    secret_hash = models.CharField(max_length=64, blank=True, editable=False)
+
+    session = models.UUIDField(null=True, blank=True, editable=False)
+    seq = models.BigIntegerField(default=0, editable=False)
+    boot_id = models.CharField(max_length=100, blank=True, editable=False)
+    conflict_session = models.UUIDField(null=True, blank=True, editable=False)
+    last_sync_at = models.DateTimeField(null=True, blank=True, editable=False)
+    lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revision = models.BigIntegerField(default=0, editable=False)
+    protocol = models.PositiveSmallIntegerField(default=0, editable=False)
+    clock_skew_seconds = models.FloatField(default=0, editable=False)
+
+    hostname = models.CharField(max_length=253, blank=True, editable=False)
+    agent_version = models.CharField(max_length=50, blank=True, editable=False)
+    os = models.CharField("operating system", max_length=200, blank=True, editable=False)
+    cpu_count = models.PositiveIntegerField("CPUs", default=0, editable=False)
+    memory_mib = models.PositiveIntegerField("memory (MiB)", default=0, editable=False)
+    sandbox = models.CharField(max_length=20, choices=Sandbox, blank=True, editable=False)
+    executors = models.JSONField(default=list, blank=True, editable=False)
+
+    inventory_hash = models.CharField(max_length=64, blank=True, editable=False)
+    foreign_gpus = models.JSONField(
+        default=list, blank=True, editable=False, help_text="GPUs it reports that belong to other hosts."
+    )
+
+    objects = HostQuerySet.as_manager()
+
+    class Meta(Row.Meta):
+        verbose_name = "host"
+        constraints = [
+            models.UniqueConstraint(fields=["secret_hash"], condition=~Q(secret_hash=""), name="host_secret"),
+            models.UniqueConstraint(
+                fields=["join_token_hash"], condition=~Q(join_token_hash=""), name="host_join_token"
+            ),
+            models.UniqueConstraint(
+                fields=["is_local"], condition=Q(is_local=True) & ~Q(status=HostStatus.REVOKED), name="host_one_local"
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=HostStatus.REVOKED) | Q(secret_hash="", join_token_hash=""),
+                name="host_revoked_has_no_secret",
+            ),
+            models.CheckConstraint(condition=Q(seq__gte=0), name="host_seq_counts_up"),
+        ]
+        indexes = [
+            models.Index(fields=["account", "-id"], name="host_account"),
+            models.Index(fields=["status", "-id"], name="host_status"),
+            models.Index(
+                fields=["lease_expires_at"],
+                condition=Q(status__in=[HostStatus.ACTIVE, HostStatus.DRAINING, HostStatus.MAINTENANCE]),
+                name="host_lease",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def is_reachable(self, now: datetime) -> bool:
+        """Tell whether a sync was taken within the last lease."""
+        return self.status in SPEAKING and self.lease_expires_at is not None and self.lease_expires_at > now
+
+    def may_be_run_by(self, user: Any) -> bool:
+        """Tell whether a user may change this host: by permission, or as manager of its account."""
+        return user.has_perm("gpus.change_host") or (self.account.role_of(user) or Role.VIEWER) >= Role.MANAGER
+
+    def activate(self, *, now: datetime) -> None:
+        """Take a host that was heard for the first time into service."""
+        self._decide(HostStatus.ACTIVE, by=None, reason="heard for the first time", now=now)
+
+    def drain(self, *, by: object | None, reason: str = "", now: datetime) -> None:
+        """Give it no more work; what runs goes on to its end."""
+        self._order(HostStatus.DRAINING, by=by, reason=reason, now=now)
+
+    def maintenance(self, *, by: object | None, reason: str = "", now: datetime) -> None:
+        """Announce that it will be away; given no more work, as by drain."""
+        self._order(HostStatus.MAINTENANCE, by=by, reason=reason, now=now)
+
+    def undrain(self, *, by: object | None, reason: str = "", now: datetime) -> None:
+        """Give it work again after drain or maintenance."""
+        if self.status == HostStatus.JOINING:
+            self._refuse(HostStatus.ACTIVE)  # only its agent's first sync makes it ACTIVE
+        self._order(HostStatus.ACTIVE, by=by, reason=reason, now=now)
+
+    def revoke(self, *, by: object | None, reason: str = "", now: datetime) -> None:
+        """Believe this host nothing from now on; its secret and join token are gone for good.
+
+        What it runs is not touched here: its leases end as those of any host that fell silent.
+        """
+        self._order(
+            HostStatus.REVOKED,
+            by=by,
+            reason=reason,
+            now=now,
+            secret_hash="",
+            join_token_hash="",
+            join_token_expires_at=None,
+        )
+
+    def reissue_join_token(self, *, by: object | None, now: datetime) -> str:
+        """Make a join token that replaces one not used; the agent's secret lives until it is used."""
+        token = credentials.new_join_token()
+        self._keep(
+            action="host.join_token",
+            by=by,
+            now=now,
+            join_token_hash=credentials.digest(token),
+            join_token_expires_at=now + timedelta(seconds=settings.JOIN_TOKEN_SECONDS),
+        )
+        return token
+
+    def rotate_secret(self, *, by: object | None, now: datetime) -> str:
+        """Make a new secret; the one before is refused from now on."""
+        secret = credentials.new_secret()
+        self._keep(action="host.rotate_secret", by=by, now=now, secret_hash=credentials.digest(secret))
+        return secret
+
+    def describe(
+        self,
+        *,
+        by: object | None,
+        now: datetime,
+        name: str | None = None,
+        region: str | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> None:
+        """Change what people and placement know it by; None leaves a value as it is."""
+        wanted = {"name": name, "region": region, "labels": labels}
+        new = {field: value for field, value in wanted.items() if value is not None and value != getattr(self, field)}
+        if not new:
+            return
+        before = {field: getattr(self, field) for field in new}
+        with transaction.atomic():
+            type(self)._base_manager.filter(pk=self.pk).update(**new, updated_at=now)
+            for field, value in new.items():
+                setattr(self, field, value)
+            record(action="host.describe", obj=self, by=by, before=before, after=new, now=now)
+
+    def _order(self, new: str, *, by: object | None, reason: str, now: datetime, **fields: Any) -> None:
+        with transaction.atomic():
+            self._decide(new, by=by, reason=reason, now=now, **fields)
+            type(self).objects.filter(pk=self.pk).bump()
+
+    def _keep(self, *, action: str, by: object | None, now: datetime, **fields: Any) -> None:
+        with transaction.atomic():
+            alive = type(self)._base_manager.filter(pk=self.pk).exclude(status=HostStatus.REVOKED)
+            if not alive.update(**fields, updated_at=now):
+                raise Conflict("This host is REVOKED for good; add the machine as a new host.", attr="status")
+            for field, value in fields.items():
+                setattr(self, field, value)
+            record(action=action, obj=self, by=by, now=now)
