@@ -56,3 +56,4 @@ SPEAKING = (HostStatus.JOINING, HostStatus.ACTIVE, HostStatus.DRAINING, HostStat
 
 # States in which others than its owners see a GPU.
 ON_SHOW = (GPUStatus.LISTED, GPUStatus.DRAINING)
+OFF_SHOW = (GPUStatus.UNLISTED, GPUStatus.RETIRED)

@@ -108,10 +108,7 @@ class GPUQuerySet(models.QuerySet):
         """Keep GPUs that nobody holds on to: retired or of a revoked host, and running nothing."""
         return self.filter(Q(status=GPUStatus.RETIRED) | Q(host__status=HostStatus.REVOKED)).exclude(self._is_busy())
 
-    def _is_busy(self) -> Exists | Q:
+    def _is_busy(self) -> Exists:
         """Ask for an open attempt, which an app above this one stores."""
-        try:
-            held = self.model._meta.get_field("attempt_gpus").related_model
-        except Exception:
-            return Q(pk__in=[])
+        held = self.model._meta.get_field("attempt_gpus").related_model
         return Exists(held._base_manager.filter(gpu=OuterRef("pk"), is_open=True))

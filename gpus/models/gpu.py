@@ -11,7 +11,7 @@ from gaas.audit.services import record
 from gaas.lib.amounts import show_micro
 from gaas.lib.errors import NotAllowed
 from gaas.lib.rows import Row
-from gpus.choices import GPUStatus, Visibility
+from gpus.choices import OFF_SHOW, ON_SHOW, GPUStatus, Visibility
 from gpus.models.decided import Decided
 from gpus.querysets import GPUQuerySet
 
@@ -56,7 +56,7 @@ class GPU(Row, Decided):
         constraints = [
             models.CheckConstraint(condition=Q(price_per_hour__gte=0), name="gpu_price_not_negative"),
             models.CheckConstraint(
-                condition=Q(status__in=[GPUStatus.UNLISTED, GPUStatus.RETIRED]) | Q(first_listed_at__isnull=False),
+                condition=Q(status__in=OFF_SHOW) | Q(first_listed_at__isnull=False),
                 name="gpu_on_show_was_listed",
             ),
         ]
@@ -129,6 +129,13 @@ class GPU(Row, Decided):
                 price_per_hour=0,
                 labels={},
             )
+
+    def require_new_listing(self, *, reason: str, now: datetime) -> None:
+        """Take back that staff listed it: it is no longer what they saw."""
+        if self.status in ON_SHOW:
+            self._decide(GPUStatus.UNLISTED, by=None, reason=reason, now=now, first_listed_at=None)
+        self.first_listed_at = None
+        type(self)._base_manager.filter(pk=self.pk, status__in=OFF_SHOW).update(first_listed_at=None)
 
     def offer(
         self,

@@ -1,0 +1,29 @@
+"""What happens across hosts, GPUs and accounts."""
+
+from gpus.services.hearing import (
+    Heard,
+    HostIsRevoked,
+    SessionConflict,
+    StaleSequence,
+    SyncReport,
+    hear,
+)
+from gpus.services.hosts import InvalidJoinToken, join, open_local_host, register_host
+from gpus.services.inventory import GpuOfAnotherHost
+from gpus.services.protocols import ProtocolTooNew, ProtocolTooOld
+
+__all__ = [
+    "GpuOfAnotherHost",
+    "Heard",
+    "HostIsRevoked",
+    "InvalidJoinToken",
+    "ProtocolTooNew",
+    "ProtocolTooOld",
+    "SessionConflict",
+    "StaleSequence",
+    "SyncReport",
+    "hear",
+    "join",
+    "open_local_host",
+    "register_host",
+]
