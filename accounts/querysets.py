@@ -42,6 +42,10 @@ class AccountQuerySet(models.QuerySet):
         """Keep what a user may see: memberships, all under managed accounts, and by permission everything."""
         if user.has_perm("accounts.view_account"):
             return self
+        return self.of_member(user)
+
+    def of_member(self, user: Any) -> AccountQuerySet:
+        """Keep what a user sees by membership alone, whatever permissions say."""
         return self.filter(self._held_by(user, Role.VIEWER))
 
     def spendable_by(self, user: Any) -> AccountQuerySet:
