@@ -226,6 +226,7 @@ REST_FRAMEWORK = {
         "register": env.str("THROTTLE_REGISTER", default="10/min"),
         "refresh": env.str("THROTTLE_REFRESH", default="60/min"),
         "quote": env.str("THROTTLE_QUOTE", default="120/min"),
+        "join": env.str("THROTTLE_JOIN", default="60/min"),
     },
     "NUM_PROXIES": TRUSTED_PROXIES,
     "EXCEPTION_HANDLER": "gaas.lib.rest.errors.exception_handler",
