@@ -1,0 +1,82 @@
+# `make` lists the targets. Nothing here asks a question; what cannot run here says so in one line.
+.DEFAULT_GOAL := help
+.PHONY: help venv dev demo run test test-systems test-brokers test-chaos test-browser test-docker test-bare \
+        lint typecheck coverage bench screenshots docs clean
+
+PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest
+# Two workers on small machines; a file stays on one worker, since its tests share what is slow to make.
+JOBS ?= 2
+# More for pytest, as in: make test ARGS="accounts -k hours"
+ARGS ?=
+# Where a job must not pick up what a developer's shell or .env says.
+SQLITE := env -u DATABASE_URL -u DATABASE_DIRECT_URL -u BROKER_URL
+COVERAGE_FLOOR := 85
+
+help: ## List the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
+
+venv: ## Make .venv and install what the server needs, where that changed
+	@./start.sh --install requirements.txt
+
+dev: venv ## The same with the tools for tests and checks
+	@./start.sh --install requirements-dev.txt
+
+demo: venv ## From nothing to a task that ran and was charged; the server stays up
+	@$(PYTHON) manage.py demo $(ARGS)
+
+run: venv ## Start the platform as one process on http://127.0.0.1:8000
+	@$(PYTHON) manage.py up $(ARGS)
+
+test: dev ## Unit, API, property and race tests on SQLite and on PostgreSQL where there is one
+	@echo "== sqlite"
+	@$(SQLITE) $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ARGS)
+	@$(PYTHON) tests/peers.py postgresql -- $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ARGS)
+
+test-systems: dev test-brokers test-chaos test-browser test-docker ## Everything that needs a real peer beside it
+
+test-brokers: dev ## Separate processes on PostgreSQL with Redis and with RabbitMQ
+	@$(PYTEST) -m systems -rs tests/systems/test_brokers.py $(ARGS)
+
+test-chaos: dev ## Kill server, worker and agent at random; every task must end once
+	@$(PYTEST) -m systems -rs -s tests/systems/test_chaos.py $(ARGS)
+
+test-browser: dev ## Walk through the admin and the API in Chromium
+	@$(PYTEST) -m systems -rs tests/systems/test_browser.py $(ARGS)
+
+test-docker: dev ## Build the image and run it; needs an engine, or root and dockerd
+	@$(PYTEST) -m systems -rs -s tests/systems/test_image.py $(ARGS)
+
+test-bare: ## Clone into a bare Debian, run `make demo` and `make test` there; needs root and debootstrap
+	@tests/bare/machine.sh $(ARGS)
+
+lint: dev typecheck ## Style, layers, types, system checks for production, missing migrations
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	.venv/bin/lint-imports --no-timing
+	@key=$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(64))') && \
+	    set -x && export SECRET_KEY=$$key BASE_URL=https://gaas.example LOG_LEVEL=WARNING && \
+	    $(SQLITE) $(PYTHON) manage.py check --deploy --fail-level WARNING && \
+	    $(SQLITE) $(PYTHON) manage.py makemigrations --check --dry-run
+
+typecheck: dev ## Types of the kernel, the services and the pure modules
+	SECRET_KEY=types $(PYTHON) -m mypy
+
+coverage: dev ## Tests on SQLite with the branches they take; fails under the floor
+	@$(SQLITE) $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" --cov --cov-branch \
+	    --cov-report=term:skip-covered --cov-report=html --cov-fail-under=$(COVERAGE_FLOOR) $(ARGS)
+
+bench: dev ## From approval to the agent: the time of a dispatch, here and on PostgreSQL with Redis
+	@$(PYTHON) bench/dispatch.py $(ARGS)
+
+screenshots: dev ## Take the pictures in docs/ anew from a running demo
+	@$(PYTHON) docs/screenshots.py $(ARGS)
+
+docs: dev ## Write the OpenAPI schema to build/schema.yaml
+	@mkdir -p build
+	@SECRET_KEY=docs LOG_LEVEL=WARNING $(SQLITE) $(PYTHON) manage.py spectacular --validate --fail-on-warn --file build/schema.yaml
+	@echo "build/schema.yaml"
+
+clean: ## Remove caches and what was built; keeps .venv and var
+	rm -rf build static htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
