@@ -1,0 +1,176 @@
+"""What the OpenAPI document says beyond what drf-spectacular reads off the code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
+from drf_spectacular.openapi import AutoSchema
+
+from gaas.lib.rest.fields import HoursField, StrictIntegerField, UsdField
+from gaas.lib.rest.filters import SparseFields
+
+UNSAFE = frozenset({"post", "put", "patch", "delete"})
+
+ERROR_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "description": "Every refusal has this shape. The codes stand in docs/errors.md.",
+    "required": ["type", "errors", "request_id"],
+    "properties": {
+        "type": {"type": "string", "enum": ["validation_error", "client_error", "server_error"]},
+        "errors": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["code", "detail", "attr"],
+                "properties": {
+                    "code": {"type": "string", "description": "Stable; decide by it."},
+                    "detail": {"type": "string", "description": "What is wrong, and what would succeed."},
+                    "attr": {
+                        "type": "string",
+                        "nullable": True,
+                        "description": "The field or parameter at fault, dotted when nested.",
+                    },
+                },
+            },
+        },
+        "request_id": {"type": "string", "description": "As in X-Request-ID; give it when you ask for help."},
+    },
+}
+
+MEANING = {
+    "400": "The body, the query or what it asks for is refused; nothing was stored.",
+    "401": "Nobody, or nobody known: a credential is missing, wrong or over.",
+    "403": "Seen, but not allowed to this caller.",
+    "404": "No such object for this caller.",
+    "409": "The object is in a state in which this cannot be done.",
+    "413": "The body is too large.",
+    "415": "The body is in a media type or packing that is not taken.",
+    "429": "Too many calls; Retry-After says when to come back.",
+    "500": "Something broke on the server.",
+}
+
+
+class Schema(AutoSchema):
+    """Add the `fields` parameter where a view answers it."""
+
+    def _get_filter_parameters(self) -> list[dict[str, Any]]:
+        parameters: list[dict[str, Any]] = super()._get_filter_parameters()
+        if self.method == "GET" and isinstance(self.view, SparseFields):
+            parameters.append(
+                {
+                    "name": SparseFields.param,
+                    "in": "query",
+                    "required": False,
+                    "description": "Only these fields of each object, comma-separated.",
+                    "schema": {"type": "string"},
+                }
+            )
+        return parameters
+
+
+class AmountExtension(OpenApiSerializerFieldExtension):
+    """Describe an exact decimal: strings both ways, and integers on the way in."""
+
+    target_class = HoursField
+    noun = "Hours"
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:
+        if direction == "response":
+            return {
+                "type": "string",
+                "pattern": r"^-?[0-9]+\.[0-9]{6}$",
+                "example": "2.500000",
+                "description": f"{self.noun}, six places, rounded down.",
+            }
+        return {
+            "oneOf": [
+                {"type": "string", "pattern": r"^(0|[1-9][0-9]{0,11})(\.[0-9]{1,6})?$", "example": "2.500000"},
+                {"type": "integer", "minimum": 0 if self.target.allow_zero else 1, "maximum": 10**12 - 1},
+            ],
+            "description": f"{self.noun}: a plain decimal string of at most six places, or an integer.",
+        }
+
+
+class UsdExtension(AmountExtension):
+    """Say dollars instead of hours."""
+
+    target_class = UsdField
+    noun = "US dollars"
+
+
+class IntegerExtension(OpenApiSerializerFieldExtension):
+    """Describe a bounded integer."""
+
+    target_class = StrictIntegerField
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:
+        return {
+            "type": "integer",
+            "format": "int64",
+            "minimum": self.target.min_value,
+            "maximum": self.target.max_value,
+        }
+
+
+def declare_refusals(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """Declare on each operation every refusal that it can give, with the one error component."""
+    result.setdefault("components", {}).setdefault("schemas", {})["Error"] = ERROR_SCHEMA
+    for path, operations in result.get("paths", {}).items():
+        for method, operation in operations.items():
+            if not isinstance(operation, dict) or "responses" not in operation:
+                continue
+            answers = operation["responses"]
+            for status in refusals_of(path, method, operation, result):
+                answer = answers.setdefault(status, {})
+                answer.setdefault("description", "")
+                answer["description"] = answer["description"] or MEANING[status]
+                answer.setdefault("content", {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}})
+                _add_headers(status, answer)
+            operation["responses"] = dict(sorted(answers.items()))
+    return result
+
+
+def refusals_of(path: str, method: str, operation: dict[str, Any], result: dict[str, Any]) -> list[str]:
+    """List the statuses of refusal that an operation can answer.
+
+    400 stands everywhere, since an unknown query parameter is one.
+    """
+    found = ["400", "429", "500"]
+    security = operation.get("security") or []
+    has_body = "requestBody" in operation
+    is_open = not security or {} in security
+    if not is_open:
+        found += ["401", "403"]
+    if "{" in path or (has_body and _refers(operation, result)):
+        found.append("404")
+    if method in UNSAFE and ("{" in path or not is_open):
+        found.append("409")
+    if has_body:
+        found += ["413", "415"]
+    return found
+
+
+def _refers(operation: dict[str, Any], result: dict[str, Any]) -> bool:
+    """Tell whether a body names other objects by id, such as the account that pays."""
+    for media in operation["requestBody"].get("content", {}).values():
+        schema = media.get("schema", {})
+        name = schema.get("$ref", "").rpartition("/")[2]
+        schema = result["components"]["schemas"].get(name, schema)
+        if any(field.get("format") == "uuid" for field in schema.get("properties", {}).values()):
+            return True
+    return False
+
+
+def _add_headers(status: str, answer: dict[str, Any]) -> None:
+    if status == "429":
+        answer.setdefault("headers", {})["Retry-After"] = {
+            "description": "Seconds until the next call is taken.",
+            "schema": {"type": "integer", "minimum": 1},
+        }
+    elif status == "401":
+        answer.setdefault("headers", {})["WWW-Authenticate"] = {
+            "description": "The scheme that is expected.",
+            "schema": {"type": "string"},
+        }
