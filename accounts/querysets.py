@@ -8,9 +8,9 @@ from typing import Any
 
 from django.contrib.auth.base_user import BaseUserManager
 from django.db import models
-from django.db.models import Case, Exists, F, IntegerField, OuterRef, Q, Value, When
+from django.db.models import Exists, F, OuterRef, Q
 
-from accounts.choices import QuotaRequestStatus, Role
+from accounts.choices import PaysFrom, QuotaRequestStatus, Role
 
 
 def normal_email(value: str) -> str:
@@ -56,14 +56,12 @@ class AccountQuerySet(models.QuerySet):
         """Keep the accounts that a user manages or owns, those below included."""
         return self.filter(self._held_by(user, Role.MANAGER))
 
+    def paying_for_themselves(self) -> AccountQuerySet:
+        return self.filter(pays_from=PaysFrom.SELF)
+
     def under(self, account: Any) -> AccountQuerySet:
         """Keep an account and everything below it."""
         return self.filter(path__startswith=account.path)
-
-    def own_first(self, user: Any) -> AccountQuerySet:
-        """Order a user's personal account first, the rest newest first."""
-        rank = Case(When(person=user.pk, then=Value(0)), default=Value(1), output_field=IntegerField())
-        return self.order_by(rank, "-id")
 
     def _held_by(self, user: Any, role: Role) -> Q:
         """Ask for a role here, or for MANAGER and above in an account above.
@@ -84,8 +82,8 @@ class AccountQuerySet(models.QuerySet):
 
 class QuotaRequestQuerySet(models.QuerySet):
     def visible_to(self, user: Any) -> QuotaRequestQuerySet:
-        """Keep requests on accounts that a user sees; who holds the permission sees all."""
-        if user.has_perm("accounts.view_quotarequest"):
+        """Keep requests on accounts that a user sees; who may view or decide all sees all."""
+        if user.has_perm("accounts.view_quotarequest") or user.has_perm("accounts.change_quotarequest"):
             return self
         accounts = self.model._meta.get_field("account").related_model
         return self.filter(Q(requested_by=user.pk) | Q(account__in=accounts.objects.visible_to(user)))

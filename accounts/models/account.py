@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -87,18 +88,22 @@ class Account(Row):
         return f"acct:{self.pk}"
 
     @property
-    def ancestor_ids(self) -> list[str]:
+    def ancestor_ids(self) -> list[UUID]:
         """List the ids above this account, the root first."""
-        return self.path.strip("/").split("/")[:-1]
+        return [UUID(id_) for id_ in self.path.strip("/").split("/")[:-1]]
 
     def role_of(self, user: Any) -> Role | None:
         """Tell what a user may do here: by membership, or as manager or owner of an account above."""
         if not getattr(user, "is_authenticated", False):
             return None
-        rows = user.memberships.filter(
-            models.Q(account_id=self.pk) | models.Q(account_id__in=self.ancestor_ids, role__in=Role.MANAGER.and_above)
-        ).values_list("role", flat=True)
-        return max((Role(role) for role in rows), default=None, key=lambda role: role.rank)
+        lineage = [self.pk, *self.ancestor_ids]
+        return self.role_among(dict(user.memberships.filter(account__in=lineage).values_list("account_id", "role")))
+
+    def role_among(self, roles: dict[UUID, str]) -> Role | None:
+        """Do as role_of by a user's memberships that were read before, as roles by account id."""
+        held = [Role(roles[self.pk])] if self.pk in roles else []
+        above = (Role(roles[id_]) for id_ in self.ancestor_ids if id_ in roles)
+        return max([*held, *(role for role in above if role >= Role.MANAGER)], default=None, key=lambda role: role.rank)
 
     def payer(self) -> Account:
         """Find on which account holds go: this one, or the nearest ancestor that pays for itself."""

@@ -1,0 +1,150 @@
+"""Bodies of accounts, in and out."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from accounts.choices import AccountKind, PaysFrom, QuotaRequestStatus, Role
+from accounts.ledger.models import Transfer
+from accounts.services.hours import MAX_GRANT_MS
+from gaas.lib.amounts import show_hours, show_micro
+from gaas.lib.rest.fields import HoursField, TextField, UsdField
+from gaas.lib.rest.serializers import StrictSerializer
+
+
+class RegisterSerializer(StrictSerializer):
+    email = serializers.EmailField(max_length=254)
+    password = TextField(max_length=256, trim_whitespace=False, write_only=True, style={"input_type": "password"})
+    name = TextField(max_length=150, allow_blank=True, default="")
+
+
+class RegisteredSerializer(serializers.Serializer):
+    email = serializers.EmailField()
+    detail = serializers.CharField()
+
+
+class LogInSerializer(StrictSerializer):
+    email = TextField(max_length=254)
+    password = TextField(max_length=256, trim_whitespace=False, style={"input_type": "password"})
+
+
+class TokenPairSerializer(serializers.Serializer):
+    access = serializers.CharField()
+    refresh = serializers.CharField()
+
+
+class RefreshSerializer(StrictSerializer):
+    refresh = TextField(max_length=4096)
+
+
+class VerifySerializer(StrictSerializer):
+    token = TextField(max_length=4096)
+
+
+class VerifiedSerializer(serializers.Serializer):
+    token_type = serializers.ChoiceField(choices=["access", "refresh"])
+
+
+class UserSerializer(serializers.Serializer):
+    id = serializers.UUIDField()
+    email = serializers.EmailField()
+    name = serializers.CharField()
+    is_staff = serializers.BooleanField()
+    personal_account = serializers.UUIDField(source="personal_account.pk")
+    created_at = serializers.DateTimeField()
+
+
+class UserPatchSerializer(StrictSerializer):
+    name = TextField(max_length=150, allow_blank=True, required=False)
+
+
+class AccountSerializer(serializers.Serializer):
+    """Show an account to which the view gave `balances` and `role`, read for a whole page at once."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    kind = serializers.ChoiceField(choices=AccountKind.choices)
+    parent = serializers.UUIDField(source="parent_id", allow_null=True)
+    pays_from = serializers.ChoiceField(choices=PaysFrom.choices)
+    role = serializers.ChoiceField(choices=Role.choices, allow_null=True, help_text="What the caller may do here.")
+    hours_available = HoursField(source="balances.hours_available")
+    available_gpu_ms = serializers.IntegerField(source="balances.hours_available")
+    hours_held = HoursField(source="balances.hours_held")
+    held_gpu_ms = serializers.IntegerField(source="balances.hours_held")
+    wallet_available_usd = UsdField(source="balances.wallet_available")
+    wallet_available_microusd = serializers.IntegerField(source="balances.wallet_available")
+    wallet_held_usd = UsdField(source="balances.wallet_held")
+    wallet_held_microusd = serializers.IntegerField(source="balances.wallet_held")
+    created_at = serializers.DateTimeField()
+
+
+class TransferSerializer(serializers.Serializer):
+    """Show a movement as the account of the context's `balance_ids` sees it; amounts are never negative."""
+
+    id = serializers.UUIDField()
+    kind = serializers.CharField()
+    asset = serializers.CharField(source="asset_id")
+    direction = serializers.SerializerMethodField(help_text="IN, OUT, or WITHIN the account.")
+    hours = serializers.SerializerMethodField(help_text="Where the asset is GPU.")
+    gpu_ms = serializers.SerializerMethodField(help_text="Where the asset is GPU.")
+    amount_usd = serializers.SerializerMethodField(help_text="Where the asset is USD.")
+    amount_microusd = serializers.SerializerMethodField(help_text="Where the asset is USD.")
+    ref = serializers.CharField()
+    memo = serializers.CharField()
+    group = serializers.CharField()
+    reverses = serializers.UUIDField(source="reverses_id", allow_null=True)
+    effective_at = serializers.DateTimeField()
+    created_at = serializers.DateTimeField()
+
+    @extend_schema_field(serializers.ChoiceField(choices=["IN", "OUT", "WITHIN"]))
+    def get_direction(self, transfer: Transfer) -> str:
+        own = self.context["balance_ids"]
+        if transfer.debit_id in own:
+            return "WITHIN" if transfer.credit_id in own else "OUT"
+        return "IN"
+
+    @extend_schema_field(HoursField(allow_null=True))
+    def get_hours(self, transfer: Transfer) -> str | None:
+        return show_hours(transfer.amount) if transfer.asset_id == "GPU" else None
+
+    def get_gpu_ms(self, transfer: Transfer) -> int | None:
+        return transfer.amount if transfer.asset_id == "GPU" else None
+
+    @extend_schema_field(UsdField(allow_null=True))
+    def get_amount_usd(self, transfer: Transfer) -> str | None:
+        return show_micro(transfer.amount) if transfer.asset_id == "USD" else None
+
+    def get_amount_microusd(self, transfer: Transfer) -> int | None:
+        return transfer.amount if transfer.asset_id == "USD" else None
+
+
+class QuotaRequestSerializer(serializers.Serializer):
+    id = serializers.UUIDField()
+    account = serializers.UUIDField(source="account_id")
+    requested_by = serializers.UUIDField(source="requested_by_id")
+    hours = HoursField(source="gpu_ms")
+    gpu_ms = serializers.IntegerField()
+    reason = serializers.CharField()
+    status = serializers.ChoiceField(choices=QuotaRequestStatus.choices)
+    hours_granted = HoursField(source="granted_ms", allow_null=True)
+    granted_gpu_ms = serializers.IntegerField(source="granted_ms", allow_null=True)
+    decided_by = serializers.UUIDField(source="decided_by_id", allow_null=True)
+    decided_at = serializers.DateTimeField(allow_null=True)
+    decision_reason = serializers.CharField()
+    created_at = serializers.DateTimeField()
+
+
+class QuotaRequestCreateSerializer(StrictSerializer):
+    account = serializers.UUIDField(required=False, help_text="The caller's personal account where left out.")
+    hours = HoursField(most=MAX_GRANT_MS)
+    reason = TextField(max_length=2000, lines=True)
+
+
+class QuotaRequestApproveSerializer(StrictSerializer):
+    hours = HoursField(most=MAX_GRANT_MS, required=False, help_text="All that was asked for where left out.")
+    reason = TextField(max_length=2000, lines=True, allow_blank=True, default="")
+
+
+class QuotaRequestRejectSerializer(StrictSerializer):
+    reason = TextField(max_length=2000, lines=True)

@@ -1,0 +1,22 @@
+"""Routes of this app, mounted under /api/v1/."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+from rest_framework.routers import SimpleRouter
+
+from accounts.api import views
+
+router = SimpleRouter()
+router.register("accounts", views.AccountViewSet, basename="account")
+router.register("quota-requests", views.QuotaRequestViewSet, basename="quota-request")
+
+urlpatterns = [
+    path("auth/register/", views.RegisterView.as_view(), name="auth-register"),
+    path("auth/token/", views.LogInView.as_view(), name="auth-token"),
+    path("auth/token/refresh/", views.RefreshView.as_view(), name="auth-token-refresh"),
+    path("auth/token/verify/", views.VerifyView.as_view(), name="auth-token-verify"),
+    path("auth/logout/", views.LogOutView.as_view(), name="auth-logout"),
+    path("users/me/", views.MeView.as_view(), name="users-me"),
+    path("", include(router.urls)),
+]

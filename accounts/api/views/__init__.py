@@ -1,0 +1,15 @@
+from accounts.api.views.accounts import AccountViewSet
+from accounts.api.views.auth import LogInView, LogOutView, RefreshView, RegisterView, VerifyView
+from accounts.api.views.me import MeView
+from accounts.api.views.quota_requests import QuotaRequestViewSet
+
+__all__ = [
+    "AccountViewSet",
+    "LogInView",
+    "LogOutView",
+    "MeView",
+    "QuotaRequestViewSet",
+    "RefreshView",
+    "RegisterView",
+    "VerifyView",
+]

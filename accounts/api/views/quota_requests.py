@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.decorators import action
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from accounts import services
+from accounts.api.filters import QuotaRequestFilter
+from accounts.api.permissions import DecidesQuotaRequests
+from accounts.api.serializers import (
+    QuotaRequestApproveSerializer,
+    QuotaRequestCreateSerializer,
+    QuotaRequestRejectSerializer,
+    QuotaRequestSerializer,
+)
+from accounts.models import Account, QuotaRequest
+from gaas.lib import clock
+from gaas.lib.errors import NotFound
+from gaas.lib.rest.etag import ETagMixin
+from gaas.lib.rest.filters import SparseFields
+
+DECIDING = (IsAuthenticated, DecidesQuotaRequests)
+
+
+class QuotaRequestViewSet(ETagMixin, SparseFields, ListModelMixin, RetrieveModelMixin, GenericViewSet):
+    """Requests for more hours: the caller's own and those on accounts that the caller sees."""
+
+    queryset = QuotaRequest.objects.none()
+    serializer_class = QuotaRequestSerializer
+    filterset_class = QuotaRequestFilter
+
+    def get_queryset(self) -> Any:
+        return QuotaRequest.objects.visible_to(self.request.user)
+
+    @extend_schema(request=QuotaRequestCreateSerializer, responses={201: QuotaRequestSerializer})
+    def create(self, request: Request, version: str) -> Response:
+        """Ask staff for hours on an account."""
+        data = self._read(QuotaRequestCreateSerializer)
+        asked = services.request_quota(
+            account=self._account(data), gpu_ms=data["hours"], by=request.user, reason=data["reason"]
+        )
+        return Response(QuotaRequestSerializer(asked).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=QuotaRequestApproveSerializer, responses=QuotaRequestSerializer)
+    @action(detail=True, methods=["post"], permission_classes=DECIDING, serializer_class=QuotaRequestApproveSerializer)
+    def approve(self, request: Request, version: str, pk: str) -> Response:
+        """Grant the hours that were asked for, or fewer."""
+        asked, data = self.get_object(), self._read(QuotaRequestApproveSerializer)
+        services.approve_quota_request(
+            request=asked, by=request.user, gpu_ms=data.get("hours"), reason=data["reason"], now=clock.now()
+        )
+        return Response(QuotaRequestSerializer(asked).data)
+
+    @extend_schema(request=QuotaRequestRejectSerializer, responses=QuotaRequestSerializer)
+    @action(detail=True, methods=["post"], permission_classes=DECIDING, serializer_class=QuotaRequestRejectSerializer)
+    def reject(self, request: Request, version: str, pk: str) -> Response:
+        """Say no, with a reason."""
+        asked, data = self.get_object(), self._read(QuotaRequestRejectSerializer)
+        services.reject_quota_request(request=asked, by=request.user, reason=data["reason"], now=clock.now())
+        return Response(QuotaRequestSerializer(asked).data)
+
+    def _read(self, serializer_class: type) -> dict[str, Any]:
+        serializer = serializer_class(data=self.request.data, context=self.get_serializer_context())
+        serializer.is_valid(raise_exception=True)
+        return serializer.validated_data
+
+    def _account(self, data: dict[str, Any]) -> Account:
+        seen = Account.objects.visible_to(self.request.user)
+        wanted = {"pk": data["account"]} if "account" in data else {"person": self.request.user.pk}
+        account = seen.filter(**wanted).first()
+        if account is None:
+            raise NotFound("No such account, or not one that you see.", attr="account")
+        return account
