@@ -18,11 +18,16 @@ ROOT_LENGTH = 38
 
 class HostQuerySet(models.QuerySet):
     def visible_to(self, user: Any) -> HostQuerySet:
-        """Keep the hosts of accounts that a user sees; who holds the permission sees all."""
-        if user.has_perm("gpus.view_host"):
+        """Keep the hosts of the accounts that a user is in; staff with the permission see all."""
+        if user.is_staff and user.has_perm("gpus.view_host"):
             return self
         accounts = self.model._meta.get_field("account").related_model
-        return self.filter(account__in=accounts.objects.visible_to(user))
+        return self.filter(account__in=accounts.objects.of_member(user))
+
+    def offered_to(self, account: Any) -> HostQuerySet:
+        """Keep hosts with a GPU that this account's tasks may be given, now or when it is free."""
+        gpus = self.model._meta.get_field("gpus").related_model
+        return self.filter(pk__in=gpus.objects.listed().usable_by(account).order_by().values("host"))
 
     def reachable(self, *, now: datetime) -> HostQuerySet:
         """Keep hosts that were heard within the last lease."""
@@ -47,11 +52,11 @@ class HostQuerySet(models.QuerySet):
 
 class GPUQuerySet(models.QuerySet):
     def visible_to(self, user: Any) -> GPUQuerySet:
-        """Keep GPUs of accounts that a user sees, and of others what is on show for the user."""
-        if user.has_perm("gpus.view_gpu"):
+        """Keep GPUs of accounts that a user is in, and of others what is on show for the user."""
+        if user.is_staff and user.has_perm("gpus.view_gpu"):
             return self
         accounts = self.model._meta.get_field("host").related_model._meta.get_field("account").related_model
-        mine = accounts.objects.visible_to(user)
+        mine = accounts.objects.of_member(user)
         roots = mine.annotate(root=Substr("path", 1, ROOT_LENGTH)).values("root")
         on_show = Q(status__in=ON_SHOW) & ~Q(host__status=HostStatus.REVOKED)
         return self.annotate(tree_root=Substr("host__account__path", 1, ROOT_LENGTH)).filter(
@@ -68,18 +73,20 @@ class GPUQuerySet(models.QuerySet):
             | Q(host__account=account)
         )
 
-    def free(self, now: datetime) -> GPUQuerySet:
-        """Keep the GPUs that a task could be given now, hosts fetched along, in the order of hosts and indices."""
+    def listed(self) -> GPUQuerySet:
+        """Keep what is offered at all, free or not, in the order of hosts; hosts and their accounts come along."""
         return (
-            self.filter(
-                status=GPUStatus.LISTED,
-                is_present=True,
-                host__status=HostStatus.ACTIVE,
-                host__lease_expires_at__gt=now,
-            )
-            .exclude(self._is_busy())
+            self.filter(status=GPUStatus.LISTED, is_present=True, host__status__in=SPEAKING)
             .select_related("host__account")
             .order_by("host_id", "index", "pk")
+        )
+
+    def free(self, now: datetime) -> GPUQuerySet:
+        """Keep the GPUs that a task could be given now, in the order of hosts and their indices."""
+        return (
+            self.listed()
+            .filter(host__status=HostStatus.ACTIVE, host__lease_expires_at__gt=now)
+            .exclude(self._is_busy())
         )
 
     def with_availability(self, *, now: datetime) -> GPUQuerySet:

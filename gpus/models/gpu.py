@@ -77,16 +77,24 @@ class GPU(Row, Decided):
         """Name the owner's account, for the audit trail."""
         return self.host.account_id
 
+    @property
+    def seen_at(self) -> datetime:
+        """Tell when it was last in a report; reports that repeat the one before touch only the host."""
+        return self.host.last_sync_at if self.is_present and self.host.last_sync_at else self.last_seen_at
+
     def may_be_run_by(self, user: Any) -> bool:
         """Tell whether a user may change this GPU: by permission, or as manager of the owner's account."""
-        return user.has_perm("gpus.change_gpu") or (self.host.account.role_of(user) or Role.VIEWER) >= Role.MANAGER
+        if user.is_staff and user.has_perm("gpus.change_gpu"):
+            return True
+        return (self.host.account.role_of(user) or Role.VIEWER) >= Role.MANAGER
 
     def list(self, *, by: Any, reason: str = "", now: datetime) -> None:
         """Offer it. The first time is for staff: whoever is charged must be able to trust what it claims to be.
 
         Raises NotAllowed for a first listing without the permission, Conflict if it cannot be listed.
         """
-        if self.first_listed_at is None and by is not None and not by.has_perm("gpus.list_gpu"):
+        is_first = self.first_listed_at is None and by is not None
+        if is_first and not (by.is_staff and by.has_perm("gpus.list_gpu")):
             raise NotAllowed("The first listing of a GPU is for staff: ask an operator; later ones are yours.")
         self._decide(GPUStatus.LISTED, by=by, reason=reason, now=now, first_listed_at=self.first_listed_at or now)
 

@@ -103,7 +103,9 @@ class Host(Row, Decided):
 
     def may_be_run_by(self, user: Any) -> bool:
         """Tell whether a user may change this host: by permission, or as manager of its account."""
-        return user.has_perm("gpus.change_host") or (self.account.role_of(user) or Role.VIEWER) >= Role.MANAGER
+        if user.is_staff and user.has_perm("gpus.change_host"):
+            return True
+        return (self.account.role_of(user) or Role.VIEWER) >= Role.MANAGER
 
     def activate(self, *, now: datetime) -> None:
         """Take a host that was heard for the first time into service."""

@@ -8,7 +8,7 @@ from gpus.services.hearing import (
     SyncReport,
     hear,
 )
-from gpus.services.hosts import InvalidJoinToken, join, open_local_host, register_host
+from gpus.services.hosts import InvalidJoinToken, join, open_local_host, register_host, wake_hosts
 from gpus.services.inventory import GpuOfAnotherHost
 from gpus.services.protocols import ProtocolTooNew, ProtocolTooOld
 
@@ -26,4 +26,5 @@ __all__ = [
     "join",
     "open_local_host",
     "register_host",
+    "wake_hosts",
 ]

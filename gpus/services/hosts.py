@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -49,6 +51,11 @@ def register_host(
     )
     record(action="host.register", obj=host, by=by, after={"name": name, "region": region}, now=now)
     return host, token
+
+
+def wake_hosts(host_ids: Iterable[UUID]) -> None:
+    """Have these hosts ask again what they should run, inside the transaction that changed it."""
+    Host.objects.speaking().filter(pk__in=set(host_ids)).bump()
 
 
 def open_local_host(*, now: datetime) -> tuple[Host, str]:
