@@ -1,0 +1,73 @@
+"""Who an agent is: `Authorization: Host <secret>`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework import exceptions
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.request import Request
+
+from gpus import credentials
+from gpus.models import Host
+
+SCHEME = "Host"
+MAX_LENGTH = 200
+
+
+class HostUser:
+    """Stand in for `request.user` where a host calls: somebody, but nobody who may do what users do."""
+
+    pk = None
+    is_authenticated = True
+    is_anonymous = False
+    is_active = True
+    is_staff = False
+    is_superuser = False
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def __str__(self) -> str:
+        return f"host {self.host}"
+
+    def has_perm(self, perm: str, obj: Any = None) -> bool:
+        return False
+
+
+class HostAuthentication(BaseAuthentication):
+    """Find the host by the hash of its secret, in one query; `request.auth` is the Host.
+
+    A revoked host has no hash any more, so its secret is as unknown as any other.
+    """
+
+    def authenticate(self, request: Request) -> tuple[HostUser, Host] | None:
+        scheme, _, secret = get_authorization_header(request).partition(b" ")
+        if scheme.lower() != SCHEME.lower().encode():
+            return None
+        known = credentials.digest(secret.strip().decode("latin-1")) if len(secret) <= MAX_LENGTH else "-"
+        host = Host.objects.speaking().filter(secret_hash=known).first()
+        if host is None:
+            raise exceptions.AuthenticationFailed(
+                "This host secret is not valid (any more): join again with a new join token."
+            )
+        return HostUser(host), host
+
+    def authenticate_header(self, request: Request) -> str:
+        return SCHEME
+
+
+class HostScheme(OpenApiAuthenticationExtension):
+    """Describe the credential to readers of the schema."""
+
+    target_class = "gpus.api.authentication.HostAuthentication"
+    name = "hostSecret"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {
+            "type": "apiKey",
+            "in": "header",
+            "name": "Authorization",
+            "description": "`Host <secret>`, the secret that `join` gave to this host's agent.",
+        }

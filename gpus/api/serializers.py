@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from rest_framework import serializers
+
+from gaas.lib.rest.fields import LabelsField, StrictBooleanField, TextField, UsdField
+from gaas.lib.rest.serializers import StrictSerializer
+from gpus.choices import Availability, GPUStatus, HostStatus, Visibility
+from gpus.models import GPU, Host
+
+
+class GPUSerializer(StrictSerializer):
+    """Show a GPU, as `GPU.objects.with_availability` read it with its host."""
+
+    id = serializers.UUIDField(read_only=True)
+    host = serializers.UUIDField(source="host_id", read_only=True)
+    host_name = serializers.CharField(source="host.name", read_only=True)
+    owner = serializers.UUIDField(source="host.account_id", read_only=True, help_text="The host's account.")
+    region = serializers.CharField(source="host.region", read_only=True)
+    uuid = serializers.CharField(read_only=True)
+    index = serializers.IntegerField(read_only=True)
+    model = serializers.CharField(read_only=True)
+    vram_mib = serializers.IntegerField(read_only=True)
+    compute_capability = serializers.CharField(read_only=True)
+    driver = serializers.CharField(read_only=True)
+    simulated = serializers.BooleanField(source="is_simulated", read_only=True)
+    sandbox = serializers.CharField(
+        source="host.sandbox", read_only=True, help_text="What tasks run in: bubblewrap, or none."
+    )
+    status = serializers.ChoiceField(choices=GPUStatus.choices, read_only=True)
+    availability = serializers.ChoiceField(choices=Availability.choices, read_only=True)
+    price_per_hour_usd = UsdField(source="price_per_hour", read_only=True)
+    price_per_hour_microusd = serializers.IntegerField(source="price_per_hour", read_only=True)
+    accepts_quota = serializers.BooleanField(read_only=True)
+    visibility = serializers.ChoiceField(choices=Visibility.choices, read_only=True)
+    labels = serializers.DictField(child=serializers.CharField(), read_only=True)
+    last_seen_at = serializers.SerializerMethodField()
+    created_at = serializers.DateTimeField(read_only=True)
+    updated_at = serializers.DateTimeField(read_only=True)
+
+    def get_last_seen_at(self, gpu: GPU) -> datetime:
+        return gpu.seen_at
+
+
+class OfferSerializer(StrictSerializer):
+    """Read the terms that an owner sets."""
+
+    price_per_hour_usd = UsdField(source="price_per_hour", required=False, allow_zero=True, most=10**12)
+    visibility = serializers.ChoiceField(choices=Visibility.choices, required=False)
+    accepts_quota = StrictBooleanField(required=False)
+    labels = LabelsField(required=False)
+
+
+class MetricsSerializer(StrictSerializer):
+    """Show the last measurements of a GPU; a value that was not measured is null."""
+
+    at = serializers.DateTimeField(read_only=True, default=None, allow_null=True)
+    utilisation = serializers.FloatField(read_only=True, default=None, allow_null=True, help_text="Percent.")
+    memory_mib = serializers.FloatField(read_only=True, default=None, allow_null=True)
+    power_w = serializers.FloatField(read_only=True, default=None, allow_null=True)
+    temperature_c = serializers.FloatField(read_only=True, default=None, allow_null=True)
+
+
+class ReasonSerializer(StrictSerializer):
+    """Read why somebody does something; kept in the audit trail."""
+
+    reason = TextField(max_length=2000, required=False, allow_blank=True, default="")
+
+
+class HostSerializer(StrictSerializer):
+    """Show a host to the people of its account."""
+
+    id = serializers.UUIDField(read_only=True)
+    account = serializers.UUIDField(source="account_id", read_only=True)
+    account_name = serializers.CharField(source="account.name", read_only=True)
+    name = serializers.CharField(read_only=True)
+    status = serializers.ChoiceField(choices=HostStatus.choices, read_only=True)
+    is_reachable = serializers.SerializerMethodField()
+    region = serializers.CharField(read_only=True)
+    labels = serializers.DictField(child=serializers.CharField(), read_only=True)
+    hostname = serializers.CharField(read_only=True)
+    agent_version = serializers.CharField(read_only=True)
+    os = serializers.CharField(read_only=True)
+    cpu_count = serializers.IntegerField(read_only=True)
+    memory_mib = serializers.IntegerField(read_only=True)
+    sandbox = serializers.CharField(read_only=True, help_text="What tasks run in: bubblewrap, or none.")
+    executors = serializers.ListField(child=serializers.CharField(), read_only=True)
+    clock_skew_seconds = serializers.FloatField(read_only=True)
+    last_sync_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    lease_expires_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    join_token_expires_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    created_at = serializers.DateTimeField(read_only=True)
+    updated_at = serializers.DateTimeField(read_only=True)
+
+    def get_is_reachable(self, host: Host) -> bool:
+        return host.is_reachable(self.context["now"])
+
+
+class NewHostSerializer(StrictSerializer):
+    """Read what a new host is called and whose it is; without `account` it is the caller's own."""
+
+    name = TextField(max_length=100)
+    account = serializers.UUIDField(required=False)
+    region = TextField(max_length=63, required=False, allow_blank=True, default="")
+    labels = LabelsField(required=False)
+
+
+class HostDescriptionSerializer(StrictSerializer):
+    """Read what a host is known by."""
+
+    name = TextField(max_length=100, required=False)
+    region = TextField(max_length=63, required=False, allow_blank=True)
+    labels = LabelsField(required=False)
+
+
+class HostWithTokenSerializer(HostSerializer):
+    """Show a host with the token that its agent joins by, for the only time."""
+
+    join_token = serializers.SerializerMethodField()
+
+    def get_join_token(self, host: Host) -> str:
+        token: Any = self.context["join_token"]
+        return str(token)
+
+
+class SecretSerializer(StrictSerializer):
+    """Show a host's new secret, for the only time."""
+
+    secret = serializers.CharField(read_only=True)

@@ -1,0 +1,64 @@
+"""What agents send about their hosts, checked field by field. Unknown fields pass: an agent may be the newer side."""
+
+from __future__ import annotations
+
+from rest_framework import serializers
+
+from gaas.lib.rest.fields import StrictBooleanField, StrictIntegerField, TextField
+from gpus.agent.protocol import GpuReport, HostFacts
+from gpus.choices import Sandbox
+
+MAX_GPUS = 1024
+EXECUTORS = ("process", "container", "slurm")
+MOST = 2**31 - 1
+
+
+class FactsSerializer(serializers.Serializer):
+    """Read HostFacts."""
+
+    hostname = TextField(max_length=253, allow_blank=True)
+    agent_version = TextField(max_length=50, allow_blank=True)
+    os = TextField(max_length=200, allow_blank=True)
+    cpu_count = StrictIntegerField(min_value=0, max_value=MOST)
+    memory_mib = StrictIntegerField(min_value=0, max_value=MOST)
+    sandbox = serializers.ChoiceField(choices=Sandbox.choices)
+    executors = serializers.ListField(child=serializers.ChoiceField(choices=EXECUTORS), max_length=10, default=list)
+
+    def to_internal_value(self, data: object) -> HostFacts:
+        return HostFacts(**super().to_internal_value(data))
+
+
+class GpuReportSerializer(serializers.Serializer):
+    """Read a GpuReport."""
+
+    uuid = TextField(max_length=100)
+    index = StrictIntegerField(min_value=0, max_value=65_535)
+    model = TextField(max_length=100)
+    vram_mib = StrictIntegerField(min_value=0, max_value=MOST)
+    compute_capability = serializers.RegexField(
+        r"\A([0-9]{1,2}\.[0-9])?\Z",
+        max_length=5,
+        allow_blank=True,
+        default="",
+        error_messages={"invalid": 'Give "9.0".'},
+    )
+    driver = TextField(max_length=50, allow_blank=True, default="")
+    is_simulated = StrictBooleanField(default=False)
+
+    def to_internal_value(self, data: object) -> GpuReport:
+        return GpuReport(**super().to_internal_value(data))
+
+
+class JoinSerializer(serializers.Serializer):
+    """Read a JoinRequest."""
+
+    protocol = StrictIntegerField(min_value=0, max_value=65_535)
+    token = TextField(max_length=200)
+    facts = FactsSerializer()
+
+
+class JoinAnswerSerializer(serializers.Serializer):
+    """Show a JoinAnswer; the secret for the only time."""
+
+    host_id = serializers.UUIDField(read_only=True)
+    secret = serializers.CharField(read_only=True)
