@@ -1,8 +1,45 @@
-"""What every test run needs before Django reads its settings."""
+"""What all tests share: the cast, and a flush that the ledger lets pass."""
 
-import os
-import tempfile
+from collections.abc import Iterator
 
-os.environ.setdefault("SECRET_KEY", "tests-only-key-of-more-than-fifty-characters-0123456789abcdef")
-os.environ.setdefault("GAAS_HOME", tempfile.mkdtemp(prefix="gaas-tests-"))
-os.environ.setdefault("LOG_LEVEL", "WARNING")
+import pytest
+
+# The shared cast: alice, bob, charlie, dana, olga, pat, root, lab, family, child, api.
+pytest_plugins = ["gaas.tests.cast"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _flush_in_spite_of_the_ledger() -> Iterator[None]:
+    """Lift the ledger's triggers around the flush that ends a transactional test, then bring back migrated rows.
+
+    Django empties all tables after such a test, which the triggers refuse, and with them the rows that
+    migrations made (assets, the platform's account), which later tests count on.
+    """
+    import json
+
+    from django.db import connections
+    from django.test import TransactionTestCase
+
+    from accounts.ledger import triggers
+
+    flush = TransactionTestCase._fixture_teardown
+
+    def teardown(case: TransactionTestCase) -> None:
+        names = case._databases_names(include_mirrors=False)
+        for name in names:
+            triggers.remove(connections[name])
+        try:
+            flush(case)
+            for name in names:
+                rows = json.loads(connections[name]._test_serialized_contents)
+                if not case.serialized_rollback:
+                    # The flush itself had these made again, with other ids.
+                    rows = [row for row in rows if not row["model"].startswith(("contenttypes.", "auth.permission"))]
+                connections[name].creation.deserialize_db_from_string(json.dumps(rows))
+        finally:
+            for name in names:
+                triggers.install(connections[name])
+
+    TransactionTestCase._fixture_teardown = teardown
+    yield
+    TransactionTestCase._fixture_teardown = flush
