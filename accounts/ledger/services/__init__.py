@@ -19,6 +19,7 @@ from accounts.ledger.services.errors import (
     NotReversible,
 )
 from accounts.ledger.services.holds import expire, extend, hold, release
+from accounts.ledger.services.snapshots import NotSettled, take_snapshot
 from accounts.ledger.services.transfers import reverse, transfer
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "KeyReused",
     "Leg",
     "NotReversible",
+    "NotSettled",
     "capture",
     "close",
     "expire",
@@ -44,5 +46,6 @@ __all__ = [
     "release",
     "reverse",
     "set_limit",
+    "take_snapshot",
     "transfer",
 ]
