@@ -11,8 +11,7 @@ from rest_framework.request import Request
 from rest_framework_simplejwt.tokens import Token
 
 from accounts.models import User
-from accounts.services import LogInRefused, live_log_in
-from accounts.services.log_in import CHALLENGE
+from accounts.services.tokens import CHALLENGE, LogInRefused, live_log_in
 
 
 class TokenAuthentication(BaseAuthentication):

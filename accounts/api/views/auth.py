@@ -22,6 +22,7 @@ from accounts.api.serializers import (
     VerifiedSerializer,
     VerifySerializer,
 )
+from accounts.services import tokens
 from gaas.lib.rest.throttles import ScopedThrottle, TokenAddressThrottle, TokenThrottle
 
 NO_STORE = {"Cache-Control": "no-store"}
@@ -65,7 +66,7 @@ class LogInView(OpenView):
     @extend_schema(operation_id="auth_token", responses=TokenPairSerializer)
     def post(self, request: Request, version: str) -> Response:
         """Exchange address and password for an access and a refresh token."""
-        return Response(_shown(services.log_in(request=request._request, **self.read(request))), headers=NO_STORE)
+        return Response(_shown(tokens.log_in(request=request._request, **self.read(request))), headers=NO_STORE)
 
 
 class RefreshView(OpenView):
@@ -75,7 +76,7 @@ class RefreshView(OpenView):
     @extend_schema(operation_id="auth_token_refresh", responses=TokenPairSerializer)
     def post(self, request: Request, version: str) -> Response:
         """Exchange a refresh token, once, for a new pair. Using it again ends its log-in."""
-        return Response(_shown(services.refresh_log_in(token=self.read(request)["refresh"])), headers=NO_STORE)
+        return Response(_shown(tokens.refresh_log_in(token=self.read(request)["refresh"])), headers=NO_STORE)
 
 
 class VerifyView(OpenView):
@@ -85,7 +86,7 @@ class VerifyView(OpenView):
     @extend_schema(operation_id="auth_token_verify", responses=VerifiedSerializer)
     def post(self, request: Request, version: str) -> Response:
         """Ask whether a token stands: 200 with its type, or 401."""
-        _, token = services.live_log_in(token=self.read(request)["token"], kinds=(AccessToken, RefreshToken))
+        _, token = tokens.live_log_in(token=self.read(request)["token"], kinds=(AccessToken, RefreshToken))
         return Response({"token_type": token.token_type}, headers=NO_STORE)
 
 
@@ -96,9 +97,9 @@ class LogOutView(OpenView):
     @extend_schema(operation_id="auth_logout", responses={204: None})
     def post(self, request: Request, version: str) -> Response:
         """End the log-in of a refresh token, its access tokens included."""
-        services.log_out(token=self.read(request)["refresh"])
+        tokens.log_out(token=self.read(request)["refresh"])
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-def _shown(pair: services.TokenPair) -> dict[str, str]:
+def _shown(pair: tokens.TokenPair) -> dict[str, str]:
     return {"access": pair.access, "refresh": pair.refresh}
