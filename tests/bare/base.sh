@@ -28,6 +28,12 @@ echo "Fetching the wheels of $requirements"
 mkdir -p "$target/wheels"
 python=.venv/bin/python
 [ -x "$python" ] || python=python3
-"$python" -m pip download -qq --no-input --disable-pip-version-check --dest "$target/wheels" \
-    --only-binary=:all: --python-version 3.11 --implementation cp -r "$requirements"
+# Every requirement is pinned, so their list is enough; without the conditions (`; python_full_version < ...`), since pip
+# would judge them by its own Python and not by the one in there.
+list=$(mktemp)
+flat() { grep -vE '^(-r|#|$)' "$1" | sed 's/;.*//'; for inner in $(sed -n 's/^-r //p' "$1"); do flat "$inner"; done; }
+flat "$requirements" >"$list"
+"$python" -m pip download -qq --no-input --disable-pip-version-check --dest "$target/wheels" --no-deps \
+    --only-binary=:all: --python-version 3.11 --implementation cp -r "$list"
+rm -f "$list"
 chmod -R a+rX "$target/wheels"
