@@ -108,7 +108,7 @@ def _readiness() -> dict[str, str]:
 
 def _run_all() -> dict[str, str]:
     answers: SimpleQueue[tuple[str, str]] = SimpleQueue()
-    states = {name: "does not answer in time" for name in _checks}
+    states = dict.fromkeys(_checks, "does not answer in time")
     for name, check in _checks.items():
         # Daemons: one that hangs in a socket must not keep the process from stopping.
         threading.Thread(target=_run, args=(name, check, answers), name=f"readyz-{name}", daemon=True).start()

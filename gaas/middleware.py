@@ -18,7 +18,7 @@ from django.utils.functional import SimpleLazyObject, empty
 from gaas.lib import context
 from gaas.lib.ids import uuid7
 from gaas.lib.rest.address import client_address
-from gaas.lib.rest.errors import refusal, wants_json
+from gaas.lib.rest.refusals import refusal, wants_json
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.services import balances_of
 from gaas.lib.amounts import show_hours
-from gaas.lib.rest.errors import DETAIL_OF_500, refusal, wants_json
+from gaas.lib.rest.refusals import DETAIL_OF_500, refusal, wants_json
 
 POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; "

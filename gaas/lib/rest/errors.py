@@ -1,4 +1,4 @@
-"""One shape of refusal for everything under /api/, whoever refuses."""
+"""One shape of refusal for every exception of a view."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.http import HttpRequest, JsonResponse, UnreadablePostError
+from django.http import UnreadablePostError
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework import exceptions
@@ -14,26 +14,7 @@ from rest_framework.response import Response
 
 from gaas.lib import context
 from gaas.lib.errors import DomainError
-
-DETAIL_OF_500 = "Something broke on our side. Give the request_id when you ask about it."
-
-
-class BodyTooLarge(exceptions.APIException):
-    """State that a body is larger than its endpoint takes."""
-
-    status_code = 413
-    default_code = "body_too_large"
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"The body is larger than {limit} bytes, the most that is taken here. Send less.")
-
-
-class BadRequest(exceptions.APIException):
-    """State that a request is malformed below the level of fields."""
-
-    status_code = 400
-    default_code = "bad_request"
-    default_detail = "The request is malformed. Send it as HTTP/1.1 with UTF-8 text."
+from gaas.lib.rest.refusals import DETAIL_OF_500, BadRequest, BodyTooLarge
 
 
 class Refused(exceptions.APIException):
@@ -67,6 +48,10 @@ class Handler(ExceptionHandler):
             return exc
         return exceptions.APIException(DETAIL_OF_500, code="server_error")
 
+    def format_exception(self, exc: exceptions.APIException) -> dict[str, Any]:
+        answer: dict[str, Any] = Formatter(exc, self.context, self.exc).run()
+        return answer
+
     def get_headers(self, exc: exceptions.APIException) -> dict[str, str]:
         headers: dict[str, str] = super().get_headers(exc)
         headers.update(getattr(exc, "headers", {}))
@@ -94,24 +79,4 @@ class Formatter(ExceptionFormatter):
 
 def exception_handler(exc: Exception, handler_context: dict[str, Any]) -> Response | None:
     """Answer an exception of a DRF view; see Handler and Formatter for the shape."""
-    handler = Handler(exc, handler_context)  # type: ignore[arg-type]
-    handler.format_exception = lambda known: Formatter(known, handler_context, exc).run()  # type: ignore[method-assign, arg-type]
-    return handler.run()
-
-
-def refusal(status: int, code: str, detail: str, *, attr: str | None = None) -> JsonResponse:
-    """Answer in the API's shape from outside DRF: middleware and the handlers of unknown routes."""
-    kind = "server_error" if status >= 500 else "client_error"
-    return JsonResponse(
-        {
-            "type": kind,
-            "errors": [{"code": code, "detail": detail, "attr": attr}],
-            "request_id": context.request_id.get(),
-        },
-        status=status,
-    )
-
-
-def wants_json(request: HttpRequest) -> bool:
-    """Tell whether a path belongs to programs, to which a page of HTML is no answer."""
-    return request.path_info.startswith(("/api/", "/v1/"))
+    return Handler(exc, handler_context).run()  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import JSONRenderer
 
 from gaas.lib.errors import DomainError
-from gaas.lib.rest.errors import BodyTooLarge
+from gaas.lib.rest.refusals import BodyTooLarge
 
 MAX_DEPTH = 32
 MAX_DIGITS = 19

@@ -7,16 +7,18 @@ import math
 import time
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.core.cache import cache
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle
-from rest_framework.views import APIView
 
 from gaas.lib.rest.address import address_group, client_address
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView  # which imports this module for its defaults
 
 _PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
