@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib.auth.base_user import BaseUserManager
 from django.db import models
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, ExpressionWrapper, F, OuterRef, Q
 
 from accounts.choices import PaysFrom, QuotaRequestStatus, Role
 
@@ -74,7 +74,7 @@ class AccountQuerySet(models.QuerySet):
         from_above = role.and_above if role > Role.MANAGER else Role.MANAGER.and_above
         above = (
             self.model._base_manager.filter(memberships__user=user, memberships__role__in=from_above)
-            .annotate(asked_path=OuterRef("path"))
+            .annotate(asked_path=ExpressionWrapper(OuterRef("path"), output_field=models.CharField()))
             .filter(asked_path__startswith=F("path"))
         )
         return Q(pk__in=direct) | (Q(parent__isnull=False) & Q(Exists(above)))
