@@ -8,12 +8,13 @@ client that sends Alice's access token; `api()` sends none.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import pytest
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Permission
+from django.core.cache import cache
 from rest_framework.test import APIClient
 
 from accounts.choices import PaysFrom, Role
@@ -25,25 +26,8 @@ PASSWORD = "correct horse battery staple"
 # What Dana may do, by app: every staff verb of the platform, without being a superuser.
 OPERATED = ["accounts", "ledger", "gpus", "payments", "tasks", "audit", "outbox"]
 
-__all__ = [
-    "OPERATED",
-    "PASSWORD",
-    "alice",
-    "api",
-    "bob",
-    "charlie",
-    "child",
-    "dana",
-    "family",
-    "lab",
-    "make_user",
-    "olga",
-    "pat",
-    "root",
-]
 
-
-@cache
+@lru_cache
 def _hashed() -> str:
     # A real hash takes half a second, so it is made once a run.
     return make_password(PASSWORD)
@@ -52,6 +36,12 @@ def _hashed() -> str:
 def make_user(name: str, **fields: Any) -> User:
     """Make a user who logs in as <name>@example.test with PASSWORD."""
     return User.objects.create(email=f"{name.lower()}@example.test", name=name, password=_hashed(), **fields)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_cache() -> None:
+    """Begin every test with its throttles at zero."""
+    cache.clear()
 
 
 @pytest.fixture
