@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.contrib.django_filters import DjangoFilterExtension
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import get_view_model
 
 from gaas.lib.rest.fields import HoursField, StrictIntegerField, UsdField
-from gaas.lib.rest.filters import SparseFields
+from gaas.lib.rest.filters import HoursFilter, IntegerFilter, SparseFields, UsdFilter
 
+AMOUNT_PATTERN = r"^(0|[1-9][0-9]{0,11})(\.[0-9]{1,6})?$"
 UNSAFE = frozenset({"post", "put", "patch", "delete"})
 
 ERROR_SCHEMA: dict[str, Any] = {
@@ -70,6 +73,34 @@ class Schema(AutoSchema):
         return parameters
 
 
+class FilterExtension(DjangoFilterExtension):
+    """Describe a view's filters, also of an action that lists another model than its view."""
+
+    target_class = "gaas.lib.rest.filters.StrictFilterBackend"
+    priority = 1
+
+    def get_schema_operation_parameters(self, auto_schema: AutoSchema, *args: Any, **kwargs: Any) -> list[Any]:
+        own = getattr(auto_schema.view, "filterset_class", None)
+        model = own and own._meta.model
+        if model is None or model is get_view_model(auto_schema.view, emit_warnings=False):
+            return super().get_schema_operation_parameters(auto_schema, *args, **kwargs)
+        found: list[Any] = []
+        for name, field in own.base_filters.items():
+            found += self.resolve_filter_field(auto_schema, model, own, name, field)
+        return found
+
+    def resolve_filter_field(self, auto_schema: AutoSchema, model: Any, filterset: Any, name: str, field: Any) -> Any:
+        parameters = super().resolve_filter_field(auto_schema, model, filterset, name, field)
+        schema: dict[str, Any] | None = None
+        if isinstance(field, (UsdFilter, HoursFilter)):
+            schema = {"type": "string", "pattern": AMOUNT_PATTERN}
+        elif isinstance(field, IntegerFilter) and field.lookup_expr not in ("in", "range", "isnull"):
+            schema = {"type": "integer", "minimum": -(10**18) + 1, "maximum": 10**18 - 1}
+        for parameter in parameters if schema else []:
+            parameter["schema"] = schema
+        return parameters
+
+
 class AmountExtension(OpenApiSerializerFieldExtension):
     """Describe an exact decimal: strings both ways, and integers on the way in."""
 
@@ -86,7 +117,7 @@ class AmountExtension(OpenApiSerializerFieldExtension):
             }
         return {
             "oneOf": [
-                {"type": "string", "pattern": r"^(0|[1-9][0-9]{0,11})(\.[0-9]{1,6})?$", "example": "2.500000"},
+                {"type": "string", "pattern": AMOUNT_PATTERN, "example": "2.500000"},
                 {"type": "integer", "minimum": 0 if self.target.allow_zero else 1, "maximum": 10**12 - 1},
             ],
             "description": f"{self.noun}: a plain decimal string of at most six places, or an integer.",
