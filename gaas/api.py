@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from typing import Any
-
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerSplitView
 
 from gaas import pages
 
-
-def _apps(*modules: str) -> list[Any]:
-    return [
-        path("", include(module)) for module in modules if find_spec(module.rpartition(".")[0]) and find_spec(module)
-    ]
-
+routes = [path("", include(module)) for module in ("accounts.api.urls", "gpus.api.urls", "tasks.api.urls")]
+agent_routes = [path("", include(module)) for module in ("gpus.api.agent_urls", "tasks.agent_api.urls")]
 
 urlpatterns = [
-    re_path(r"^(?P<version>v1)/", include(_apps("accounts.api.urls", "gpus.api.urls", "tasks.api.urls"))),
-    path("agent/v1/", include(_apps("gpus.api.agent_urls", "tasks.agent_api.urls"))),
+    re_path(r"^(?P<version>v1)/", include(routes)),
+    re_path(r"^agent/(?P<version>v1)/", include(agent_routes)),
     path("schema/", SpectacularAPIView.as_view(throttle_classes=[]), name="schema"),
     path(
         "docs/",

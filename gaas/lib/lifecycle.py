@@ -34,29 +34,24 @@ class Lifecycle(models.Model):
         """Move to `new` and write `fields` with it; return whether this call moved the row.
 
         1. UPDATE … WHERE status = the state this object was read in; one winner among many callers.
-        2. No row changed: read the stored state. It is `new` already → False. It may still go to
-           `new` → once more from there. Else → IllegalTransition.
+        2. No row changed: the stored state is `new` already → False, else → IllegalTransition, for
+           whoever decided did so on a state that is no more.
         3. Moved → the event row, in the same transaction.
         """
         rows = type(self)._base_manager.filter(pk=self.pk)
-        with transaction.atomic(durable=False):
-            old = self.status
-            while True:
-                if new not in self.TRANSITIONS[old] or not rows.filter(status=old).update(
-                    status=new, updated_at=now, **fields
-                ):
-                    stored = rows.values_list("status", flat=True).get()
-                    if stored == new:
-                        return False
-                    if new not in self.TRANSITIONS[stored]:
-                        raise IllegalTransition(
-                            f"This {self._meta.verbose_name} is {stored}, from where it cannot become {new}.",
-                            current=stored,
-                            wanted=new,
-                        )
-                    old = stored
-                    continue
-                break
+        old = self.status
+        with transaction.atomic():
+            if new not in self.TRANSITIONS[old] or not rows.filter(status=old).update(
+                status=new, updated_at=now, **fields
+            ):
+                stored = rows.values_list("status", flat=True).get()
+                if stored == new:
+                    return False
+                raise IllegalTransition(
+                    f"This {self._meta.verbose_name} is {stored} and cannot become {new} by this.",
+                    current=stored,
+                    wanted=new,
+                )
             self.status = new
             self.updated_at = now
             for name, value in fields.items():

@@ -13,3 +13,9 @@ from gaas.outbox import services
 def send_mail(*, mail_id: str, **_: Any) -> None:
     """Deliver one letter."""
     services.deliver(mail_id=mail_id, now=clock.now())
+
+
+@dramatiq.actor(queue_name="mail", max_retries=0, max_age=30_000)
+def send_due(**_: Any) -> None:
+    """Take up letters whose message was lost or whose next try is due."""
+    services.resend_due(now=clock.now())

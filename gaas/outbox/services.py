@@ -17,6 +17,7 @@ from gaas.outbox.models import Mail
 
 FIRST_WAIT = timedelta(minutes=1)
 LONGEST_WAIT = timedelta(hours=6)
+BATCH = 200
 
 
 def post(*, to: str, subject: str, template: str, context: dict[str, Any], key: str) -> Mail:
@@ -61,6 +62,12 @@ def deliver(*, mail_id: UUID | str, now: datetime) -> bool:
         return False
     Mail.objects.filter(pk=mail.pk).update(sent_at=clock.now(), last_error="")
     return True
+
+
+def resend_due(*, now: datetime) -> None:
+    """Send the message again for every letter that is due, whatever became of the first one."""
+    for mail_id in Mail.objects.due(now=now).values_list("pk", flat=True)[:BATCH]:
+        _hint(mail_id)
 
 
 def retry(*, mail: Mail, now: datetime) -> None:

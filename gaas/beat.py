@@ -1,0 +1,75 @@
+"""What happens by the clock. Each job sends one message; the rows say what is due."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.schedulers.base import BaseScheduler
+from apscheduler.schedulers.blocking import BlockingScheduler
+from django.conf import settings
+from django.db import close_old_connections
+
+from gaas.lib import clock
+from gaas.models import Tick
+
+log = logging.getLogger("app")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Send `send()` every `seconds`."""
+
+    name: str
+    seconds: float
+    send: Callable[[], object]
+
+
+def jobs() -> list[Job]:
+    from accounts.actors import forget_log_ins
+    from gaas.outbox.actors import send_due
+    from tasks.actors import sweep
+
+    return [
+        Job("tasks.sweep", settings.SWEEP_SECONDS, sweep.send),
+        Job("outbox.send_due", 30, send_due.send),
+        Job("accounts.forget_log_ins", 3600, forget_log_ins.send),
+    ]
+
+
+def claim(job: Job) -> bool:
+    """Take this moment's slot of a job; one of many beats gets it."""
+    slot = int(clock.now().timestamp() / job.seconds)
+    Tick.objects.get_or_create(job=job.name)
+    return bool(Tick.objects.filter(job=job.name, slot__lt=slot).update(slot=slot))
+
+
+def fire(job: Job) -> None:
+    """Send a job's message if nobody else did for this slot; a failure is logged and the next slot tries again."""
+    close_old_connections()
+    try:
+        if claim(job):
+            job.send()
+    except Exception:
+        log.exception("periodic job failed", extra={"job": job.name})
+    finally:
+        close_old_connections()
+
+
+def scheduler(*, blocking: bool) -> BaseScheduler:
+    """Make a scheduler with all jobs; late firings of one job become one."""
+    beat = (BlockingScheduler if blocking else BackgroundScheduler)(timezone="UTC")
+    for job in jobs():
+        beat.add_job(
+            fire,
+            "interval",
+            args=[job],
+            seconds=job.seconds,
+            id=job.name,
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=None,
+        )
+    return beat

@@ -1,0 +1,49 @@
+"""Serve the `live` application with granian inside this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+
+from granian.constants import HTTPModes, Interfaces
+from granian.server.embed import Server
+
+GRACE_SECONDS = 10
+
+
+def serve(*, host: str, port: int, on_start: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGTERM or SIGINT; waits are answered at once then, requests under way get ten seconds."""
+    asyncio.run(_serve(host, port, on_start))
+
+
+async def _serve(host: str, port: int, on_start: Callable[[], None]) -> None:
+    from gaas.live import application
+
+    server = Server(
+        application,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        websockets=True,
+        log_access=False,
+        backlog=1024,
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    application.start(loop)
+    serving = asyncio.ensure_future(server.serve())
+    loop.call_later(0.2, on_start)
+    stopped = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    application.stop()
+    if not serving.done():
+        server.stop()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(serving), GRACE_SECONDS)
+    if serving.done() and not serving.cancelled():
+        serving.result()

@@ -1,0 +1,20 @@
+"""Messages of this app: each carries ids only, may come twice or never, and makes one call."""
+
+from __future__ import annotations
+
+import dramatiq
+
+from gaas.lib import clock
+from tasks import services
+
+
+@dramatiq.actor(queue_name="dispatch", max_retries=3, min_backoff=200, time_limit=60_000)
+def schedule(**_: object) -> None:
+    """Run the matcher until every wake is served."""
+    services.schedule()
+
+
+@dramatiq.actor(queue_name="sweep", max_retries=0, time_limit=60_000, max_age=30_000)
+def sweep(**_: object) -> None:
+    """Do what rows say is due; the next tick repeats what this one did not reach."""
+    services.sweep(now=clock.now())

@@ -1,0 +1,130 @@
+"""What agents may send; hosts are as little trusted as anyone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+
+from gaas.lib.rest.fields import StrictBooleanField, StrictIntegerField, TextField
+from gpus.agent import protocol as wire
+from gpus.services import SyncReport
+from tasks.services.attempts import Report
+from tasks.services.sync import Held
+
+MAX_GPUS = 256
+MAX_ATTEMPTS = 1024
+MAX_JSON_BYTES = 8 * 1024
+
+
+class SmallObject(serializers.JSONField):
+    """A JSON object of a few kilobytes."""
+
+    most = MAX_JSON_BYTES
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, dict):
+            raise ValidationError("Give an object.")
+        return self._bounded(data)
+
+    def _bounded(self, data: Any) -> Any:
+        if len(json.dumps(data)) > self.most:
+            raise ValidationError(f"At most {self.most} bytes fit.")
+        return data
+
+
+class ResultField(SmallObject):
+    """result.json: any JSON value."""
+
+    most = wire.MAX_RESULT_BYTES * 2  # written with \\u escapes a value may take more than its file
+
+    def to_internal_value(self, data: Any) -> Any:
+        return self._bounded(data)
+
+
+# Unknown keys are ignored in all of these, so that an agent may be newer than its server.
+class FactsInput(serializers.Serializer):
+    hostname = TextField(max_length=253, allow_blank=True)
+    agent_version = TextField(max_length=50, allow_blank=True)
+    os = TextField(max_length=200, allow_blank=True)
+    cpu_count = StrictIntegerField(min_value=1, max_value=65_536)
+    memory_mib = StrictIntegerField(min_value=1, max_value=2**31 - 1)
+    sandbox = serializers.ChoiceField(["bubblewrap", "none"])
+    executors = serializers.ListField(
+        child=serializers.ChoiceField(["process", "container", "slurm"]), max_length=3, default=list
+    )
+
+
+class GpuInput(serializers.Serializer):
+    uuid = TextField(max_length=100)
+    index = StrictIntegerField(min_value=0, max_value=4096)
+    model = TextField(max_length=100)
+    vram_mib = StrictIntegerField(min_value=1, max_value=10_000_000)
+    compute_capability = serializers.RegexField(r"\A([0-9]{1,2}\.[0-9])?\Z", default="", allow_blank=True)
+    driver = TextField(max_length=50, default="", allow_blank=True)
+    is_simulated = StrictBooleanField(default=False)
+
+
+class HeldInput(serializers.Serializer):
+    id = serializers.UUIDField()
+    epoch = StrictIntegerField(min_value=1, max_value=2**31 - 1)
+    state = serializers.ChoiceField([wire.PREPARING, wire.RUNNING, wire.ENDED])
+    elapsed_ms = StrictIntegerField(min_value=0, max_value=2**53, default=0)
+    log_offset = StrictIntegerField(min_value=0, max_value=2**53, default=0)
+    progress = SmallObject(required=False, allow_null=True, default=None)
+
+
+class SyncInput(serializers.Serializer):
+    protocol = StrictIntegerField(min_value=0, max_value=2**31 - 1)
+    session = serializers.UUIDField()
+    seq = StrictIntegerField(min_value=1, max_value=2**62)
+    boot_id = TextField(max_length=64)
+    clock = TextField(max_length=40, allow_blank=True)
+    facts = FactsInput()
+    gpus = GpuInput(many=True, max_length=MAX_GPUS, default=list)
+    attempts = HeldInput(many=True, max_length=MAX_ATTEMPTS, default=list)
+    # Bad metrics are dropped one by one later; they never cost a host its lease.
+    metrics = serializers.JSONField(default=list)
+
+    def report(self) -> SyncReport:
+        data = self.validated_data
+        metrics = data["metrics"]
+        return SyncReport(
+            session=data["session"],
+            seq=data["seq"],
+            boot_id=data["boot_id"],
+            clock=data["clock"],
+            facts=wire.HostFacts(**data["facts"]),
+            gpus=[wire.GpuReport(**gpu) for gpu in data["gpus"]],
+            metrics=metrics[:MAX_GPUS] if isinstance(metrics, list) else [metrics],
+            protocol=data["protocol"],
+        )
+
+    def held(self) -> list[Held]:
+        return [Held(**item) for item in self.validated_data["attempts"]]
+
+
+class StartInput(serializers.Serializer):
+    epoch = StrictIntegerField(min_value=1, max_value=2**31 - 1)
+    session = serializers.UUIDField()
+    seq = StrictIntegerField(min_value=0, max_value=2**62)
+
+
+class FinishInput(serializers.Serializer):
+    epoch = StrictIntegerField(min_value=1, max_value=2**31 - 1)
+    outcome = serializers.ChoiceField([wire.SUCCEEDED, wire.FAILED, wire.CANCELLED, wire.TIMED_OUT, wire.REFUSED])
+    fault = serializers.ChoiceField([wire.FAULT_USER, wire.FAULT_HOST, wire.FAULT_PLATFORM, wire.FAULT_NONE])
+    exit_code = StrictIntegerField(min_value=-(2**31), max_value=2**31 - 1, allow_null=True)
+    code = TextField(max_length=64, allow_blank=True)
+    detail = TextField(max_length=2000, allow_blank=True, lines=True)
+    elapsed_ms = StrictIntegerField(min_value=0, max_value=2**53)
+    log_size = StrictIntegerField(min_value=0, max_value=2**53)
+    log_sha256 = serializers.RegexField(r"\A([0-9a-f]{64})?\Z", allow_blank=True)
+    result = ResultField(required=False, allow_null=True, default=None)
+    log_lost_from = StrictIntegerField(min_value=0, max_value=2**53, required=False, allow_null=True, default=None)
+    usage = SmallObject(required=False, default=dict)
+
+    def report(self) -> Report:
+        return Report(**self.validated_data)

@@ -1,0 +1,40 @@
+"""What a submit asks for, in the platform's units. The API's serializer makes it; nothing here is trusted yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from accounts.models import Account
+    from tasks.models import Task
+
+
+@dataclass(frozen=True)
+class Draft:
+    """`limit_ms` is wall clock; prices are micro-dollars per GPU-hour; capability 90 is 9.0.
+
+    `account` None means the submitter's personal account.
+    """
+
+    title: str
+    kind: str
+    spec: dict[str, Any]
+    funding: str
+    gpus: int
+    limit_ms: int
+    account: Account | None = None
+    min_vram_mib: int | None = None
+    gpu_model: str = ""
+    min_compute_capability: int | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    region: str = ""
+    host_id: UUID | None = None
+    max_price_per_hour: int | None = None
+    priority: int = 0
+    retries: int = 0
+    env: dict[str, str] = field(default_factory=dict)
+    max_wait_ms: int | None = None
+    cost_code: str = ""
+    retry_of: Task | None = None

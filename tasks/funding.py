@@ -1,0 +1,108 @@
+"""What a task holds and what it is charged: one pure object per funding. Integers only.
+
+Formulas (the page docs/ledger.md): hours held = gpus × limit; money held = ceil(price × gpus × ms / 3 600 000)
+at the task's price ceiling; charged = floor(price × gpu_ms / 3 600 000) per GPU at the price it was offered
+at; fee = floor(charge × basis points / 10 000), the owner gets the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from gaas.lib.amounts import MS_PER_HOUR
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Metered time of one GPU in one attempt. `payer_pays` is false where the platform was at fault."""
+
+    attempt_id: object
+    gpu_id: object
+    owner_account_id: object
+    host_id: object
+    gpu_ms: int
+    price_per_hour: int
+    payer_pays: bool = True
+
+
+@dataclass(frozen=True)
+class Charged:
+    """What one usage costs. `charge == fee + owner_part`; `from_loss` is paid by the platform instead."""
+
+    usage: Usage
+    gpu_ms: int
+    charge: int
+    fee: int
+    owner_part: int
+    from_loss: int
+
+
+class FundingRule(Protocol):
+    asset: str
+    balance_kind: str
+    shortage_code: str
+
+    def to_hold(self, *, gpus: int, limit_ms: int, price_ceiling: int | None) -> int: ...
+
+    def charge(self, usages: Iterable[Usage], *, held: int, fee_basis_points: int) -> list[Charged]: ...
+
+    def captured(self, charged: Iterable[Charged]) -> int: ...
+
+
+class QuotaFunding:
+    """Hours of the quota: GPU-milliseconds move `hours → used`; owners are paid nothing."""
+
+    asset = "GPU"
+    balance_kind = "hours"
+    shortage_code = "insufficient_quota"
+
+    def to_hold(self, *, gpus: int, limit_ms: int, price_ceiling: int | None) -> int:
+        return gpus * limit_ms
+
+    def charge(self, usages: Iterable[Usage], *, held: int, fee_basis_points: int) -> list[Charged]:
+        left, rows = held, []
+        for usage in usages:
+            if not usage.payer_pays:
+                continue
+            gpu_ms = min(usage.gpu_ms, left)
+            left -= gpu_ms
+            rows.append(Charged(usage, gpu_ms=gpu_ms, charge=0, fee=0, owner_part=0, from_loss=0))
+        return rows
+
+    def captured(self, charged: Iterable[Charged]) -> int:
+        return sum(row.gpu_ms for row in charged)
+
+
+class WalletFunding:
+    """Money of the wallet: micro-dollars move `wallet → earnings_pending` and `wallet → fees`."""
+
+    asset = "USD"
+    balance_kind = "wallet"
+    shortage_code = "insufficient_funds"
+
+    def to_hold(self, *, gpus: int, limit_ms: int, price_ceiling: int | None) -> int:
+        if price_ceiling is None:
+            raise ValueError("a wallet task has a price ceiling")
+        return -(-price_ceiling * gpus * limit_ms // MS_PER_HOUR)
+
+    def charge(self, usages: Iterable[Usage], *, held: int, fee_basis_points: int) -> list[Charged]:
+        left, rows = held, []
+        for usage in usages:
+            worth = usage.price_per_hour * usage.gpu_ms // MS_PER_HOUR
+            if usage.payer_pays:
+                charge = min(worth, left)
+                left -= charge
+                fee = charge * fee_basis_points // 10_000
+                rows.append(Charged(usage, usage.gpu_ms, charge, fee, charge - fee, from_loss=0))
+            else:
+                owed = worth - worth * fee_basis_points // 10_000
+                rows.append(Charged(usage, usage.gpu_ms, 0, 0, 0, from_loss=owed))
+        return rows
+
+    def captured(self, charged: Iterable[Charged]) -> int:
+        return sum(row.charge for row in charged)
+
+
+RULES: dict[str, FundingRule] = {"quota": QuotaFunding(), "wallet": WalletFunding()}

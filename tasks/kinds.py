@@ -1,0 +1,128 @@
+"""The kinds of tasks, by registration: what a spec may say and what the host is handed.
+
+An app that knows more kinds registers them in its `ready()`; `tasks` itself knows `script`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gaas.lib.errors import DomainError
+
+if TYPE_CHECKING:
+    from tasks.models import Task, TaskEvent
+
+MAX_SCRIPT_BYTES = 256 * 1024
+MAX_ARGUMENTS = 256
+MAX_ARGUMENT_BYTES = 32 * 1024
+
+
+class InvalidSpec(DomainError):
+    """Refuse a spec, naming the part of it."""
+
+    code = "invalid"
+
+
+class Kind(Protocol):
+    """Say what one kind of task takes and makes.
+
+    `validate` gives back the spec to store or raises InvalidSpec; `requirements` names the executor;
+    `estimate` gives milliseconds of wall clock, or None; `attempt_payload` is what the executor gets.
+    """
+
+    def validate(self, spec: dict[str, Any], account: object) -> dict[str, Any]: ...
+
+    def requirements(self, spec: dict[str, Any]) -> dict[str, Any]: ...
+
+    def estimate(self, spec: dict[str, Any]) -> int | None: ...
+
+    def attempt_payload(self, task: Task) -> dict[str, Any]: ...
+
+    def on_event(self, task: Task, event: TaskEvent) -> None: ...
+
+
+_kinds: dict[str, Kind] = {}
+
+
+def register(name: str, kind: Kind) -> None:
+    """Make a kind known; raises ValueError when the name is taken."""
+    if name in _kinds:
+        raise ValueError(f"the kind {name!r} is registered already")
+    _kinds[name] = kind
+
+
+def names() -> list[str]:
+    return sorted(_kinds)
+
+
+def get(name: str) -> Kind:
+    """Give the kind of that name; raises InvalidSpec that lists the known ones."""
+    try:
+        return _kinds[name]
+    except KeyError:
+        raise InvalidSpec(f"Unknown kind; give one of: {', '.join(names())}.", attr="kind") from None
+
+
+def _text(value: object, attr: str, limit: int) -> str:
+    if not isinstance(value, str):
+        raise InvalidSpec("A string is expected.", attr=attr)
+    if "\0" in value:
+        raise InvalidSpec("NUL bytes cannot be part of it.", attr=attr)
+    if len(value.encode()) > limit:
+        raise InvalidSpec(f"At most {limit} bytes fit.", attr=attr)
+    return value
+
+
+class Script:
+    """A command (list of arguments) or a script text, in an image or in the host's sandbox."""
+
+    FIELDS = frozenset({"command", "script", "image", "network"})
+
+    def validate(self, spec: dict[str, Any], account: object) -> dict[str, Any]:
+        for name in spec:
+            if name not in self.FIELDS:
+                raise InvalidSpec(
+                    f"Unknown field; a script takes {', '.join(sorted(self.FIELDS))}.",
+                    code="unknown_field",
+                    attr=f"spec.{name}",
+                )
+        if ("command" in spec) == ("script" in spec):
+            raise InvalidSpec("Give either `command` (a list) or `script` (a text).", attr="spec")
+        stored: dict[str, Any] = {}
+        if "command" in spec:
+            command = spec["command"]
+            if not isinstance(command, list) or not command:
+                raise InvalidSpec('Give a list of strings such as ["python3", "train.py"].', attr="spec.command")
+            if len(command) > MAX_ARGUMENTS:
+                raise InvalidSpec(f"At most {MAX_ARGUMENTS} arguments fit.", attr="spec.command")
+            stored["command"] = [_text(part, f"spec.command.{i}", MAX_ARGUMENT_BYTES) for i, part in enumerate(command)]
+            if not stored["command"][0].strip():
+                raise InvalidSpec("The first argument names the program.", attr="spec.command.0")
+        else:
+            stored["script"] = _text(spec["script"], "spec.script", MAX_SCRIPT_BYTES)
+            if not stored["script"].strip():
+                raise InvalidSpec("The script is empty.", attr="spec.script")
+        if "image" in spec:
+            stored["image"] = _text(spec["image"], "spec.image", 512)
+            if not stored["image"].strip() or stored["image"] != stored["image"].strip():
+                raise InvalidSpec("Name an image such as python:3.11-slim.", attr="spec.image")
+        network = spec.get("network", False)
+        if not isinstance(network, bool):
+            raise InvalidSpec("Give true or false.", attr="spec.network")
+        stored["network"] = network
+        return stored
+
+    def requirements(self, spec: dict[str, Any]) -> dict[str, Any]:
+        return {"executor": "container" if "image" in spec else "process"}
+
+    def estimate(self, spec: dict[str, Any]) -> int | None:
+        return None
+
+    def attempt_payload(self, task: Task) -> dict[str, Any]:
+        return dict(task.spec)
+
+    def on_event(self, task: Task, event: TaskEvent) -> None:
+        return None
+
+
+register("script", Script())

@@ -1,0 +1,87 @@
+"""Where a task goes when an attempt of it has ended: a pure decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tasks.choices import AttemptStatus, Fault, TaskStatus
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An attempt's end, and what the task had been through before it."""
+
+    status: str
+    fault: str
+    code: str
+    detail: str
+    had_started: bool
+    cancel_requested: bool
+    complete_requested: bool
+    infra_failures: int
+    user_failures: int
+    retries: int
+    infra_retries: int
+    time_left_ms: int
+
+
+@dataclass(frozen=True)
+class Next:
+    """The state to move to, why, and the counters as they are from now on."""
+
+    status: str
+    reason: str
+    failure_code: str = ""
+    failure_detail: str = ""
+    failure_fault: str = ""
+    infra_failures: int = 0
+    user_failures: int = 0
+
+
+def is_charged(status: str, fault: str, *, had_started: bool) -> bool:
+    """The payer pays for time that ran and did not end by a fault of the host or the platform."""
+    return had_started and status != AttemptStatus.LOST and fault not in (Fault.HOST, Fault.PLATFORM)
+
+
+def decide(end: Ended) -> Next:
+    """Decide the task's next state.
+
+    1. A cancel asked for wins whatever the exit code; then a completion by staff.
+    2. Success completes.
+    3. Refused or not yet started: back to the queue, no counter moves.
+    4. Fault of host or platform: back to the queue, free, INFRA_RETRIES times; then FAILED `infrastructure`.
+    5. The program's own fault: again while the task's retries and its time last; then FAILED with its code.
+    """
+    counters = {"infra_failures": end.infra_failures, "user_failures": end.user_failures}
+    if end.cancel_requested:
+        return Next(TaskStatus.CANCELLED, "No process of it is left.", **counters)
+    if end.complete_requested:
+        return Next(TaskStatus.COMPLETED, "Staff ended it; what was metered is charged.", **counters)
+    if end.status == AttemptStatus.SUCCEEDED:
+        return Next(TaskStatus.COMPLETED, "The program ended with exit code 0.", **counters)
+    sentence = end.detail or end.code
+    if not end.had_started:
+        return Next(TaskStatus.APPROVED, f"The host did not take it: {sentence}", **counters)
+    if end.status == AttemptStatus.LOST or end.fault in (Fault.HOST, Fault.PLATFORM):
+        counters["infra_failures"] += 1
+        if counters["infra_failures"] > end.infra_retries:
+            return Next(
+                TaskStatus.FAILED,
+                f"Given up after {counters['infra_failures']} attempts that ended by no fault of the program.",
+                failure_code="infrastructure",
+                failure_detail=f"The last one: {sentence}",
+                failure_fault=end.fault or Fault.HOST,
+                **counters,
+            )
+        return Next(TaskStatus.APPROVED, f"Placed again, free of charge: {sentence}", **counters)
+    counters["user_failures"] += 1
+    if counters["user_failures"] <= end.retries and end.time_left_ms > 0:
+        return Next(TaskStatus.APPROVED, f"Retry {counters['user_failures']} of {end.retries}: {sentence}", **counters)
+    return Next(
+        TaskStatus.FAILED,
+        sentence,
+        failure_code=end.code,
+        failure_detail=end.detail,
+        failure_fault=end.fault,
+        **counters,
+    )

@@ -1,0 +1,60 @@
+"""Set questions about tasks, steps and attempts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Self
+
+from django.db import models
+from django.db.models import F, Q
+
+from accounts.models import Account
+from tasks.choices import LIVE, OPEN, StepStatus, TaskStatus
+
+if TYPE_CHECKING:
+    from tasks.models import Task
+
+
+class TaskQuerySet(models.QuerySet["Task"]):
+    def visible_to(self, user) -> Self:
+        """Tasks of the accounts that `user` sees; all of them with the permission to view tasks."""
+        if user.has_perm("tasks.view_task"):
+            return self
+        return self.filter(account__in=Account.objects.visible_to(user))
+
+    def live(self) -> Self:
+        return self.filter(status__in=LIVE)
+
+    def queue(self) -> Self:
+        """What waits for GPUs, best first: priority, then age. The order of the partial index."""
+        return self.filter(status=TaskStatus.APPROVED).order_by(F("priority").desc(), "id")
+
+    def ahead_of(self, task: Task) -> Self:
+        return self.queue().filter(Q(priority__gt=task.priority) | Q(priority=task.priority, id__lt=task.id))
+
+    def waited_too_long(self, *, now: datetime) -> Self:
+        return self.filter(status__in=[TaskStatus.PENDING, TaskStatus.APPROVED], wait_until__lt=now)
+
+
+class ApprovalStepQuerySet(models.QuerySet):
+    def waiting(self) -> Self:
+        return self.filter(status=StepStatus.PENDING, task__status=TaskStatus.PENDING)
+
+    def decidable_by(self, user) -> Self:
+        """Steps that wait for `user`: staff steps for approvers, never those of an own task."""
+        steps = self.waiting()
+        if not user.has_perm("tasks.approve_task"):
+            return steps.none()
+        return steps if user.is_superuser else steps.exclude(task__submitted_by=user)
+
+
+class AttemptQuerySet(models.QuerySet):
+    def open(self) -> Self:
+        return self.filter(status__in=OPEN)
+
+    def refused_since(self, moment: datetime) -> Self:
+        return self.filter(status="REFUSED", ended_at__gt=moment)
+
+    def charged(self) -> Self:
+        """Attempts whose time the payer pays for: they started, and ended by no fault of host or platform."""
+        return self.filter(started_at__isnull=False).exclude(status="LOST").exclude(fault__in=["host", "platform"])

@@ -1,0 +1,229 @@
+"""What a host says about one attempt: it starts, it ended. Every write is fenced by (id, host, epoch, open)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from gaas.lib.errors import DomainError
+from gpus.models import Host
+from tasks.choices import ENDED, AttemptStatus, TaskStatus
+from tasks.meter import metered_ms
+from tasks.models import Attempt, Task
+from tasks.outcome import Ended, Next, decide, is_charged
+from tasks.services.settle import settle
+from tasks.services.wakes import schedule_soon
+
+
+class LeaseLost(DomainError):
+    """State that this attempt is not this host's to write, now or ever again; its program must end."""
+
+    status = 409
+    code = "lease_lost"
+
+
+class AlreadyFinished(DomainError):
+    """State that this attempt ended before, and otherwise."""
+
+    status = 409
+    code = "already_finished"
+
+
+class LogIncomplete(DomainError):
+    """State that bytes of the log are missing; send them, or name `log_lost_from`."""
+
+    status = 409
+    code = "log_incomplete"
+
+
+class StopRequested(DomainError):
+    """State that the task is being cancelled, so that its program must not start."""
+
+    status = 409
+    code = "stop_requested"
+
+
+@dataclass(frozen=True)
+class Report:
+    """How an attempt ended, as its agent tells it. Times in milliseconds of the agent's own clock."""
+
+    epoch: int
+    outcome: str
+    fault: str
+    exit_code: int | None
+    code: str
+    detail: str
+    elapsed_ms: int
+    log_size: int
+    log_sha256: str
+    result: Any = None
+    log_lost_from: int | None = None
+    usage: dict[str, Any] = field(default_factory=dict)
+
+
+def start(*, attempt_id: UUID, host: Host, epoch: int, session: UUID, seq: int, now: datetime) -> Attempt:
+    """Permit the program to start; the commit of RUNNING begins the charge.
+
+    The same question again by the same session is answered as before (a lost answer is not a second start).
+    Raises LeaseLost, or StopRequested while the task is being ended.
+    """
+    with transaction.atomic():
+        attempt, task = _lock(attempt_id, host, epoch)
+        if attempt.status == AttemptStatus.RUNNING:
+            if attempt.started_session != session:
+                raise LeaseLost("Another life of this agent started it; what it knew is gone.")
+            return attempt
+        if task.cancel_requested_at or task.complete_requested_at:
+            raise StopRequested("The task is being cancelled; do not start it.")
+        if attempt.status == AttemptStatus.OFFERED:
+            attempt.take(now=now)
+        attempt.start(session=session, seq=seq, now=now)
+        task.start(by=host, now=now)
+    return attempt
+
+
+def finish(*, attempt_id: UUID, host: Host, report: Report, now: datetime) -> Task:
+    """End an attempt as its agent says, decide what becomes of the task, and settle if that is its end.
+
+    Idempotent: the same outcome again is answered as the first was; another one is AlreadyFinished. Raises
+    LeaseLost for an attempt that was given up, LogIncomplete until the log is whole.
+    """
+    with transaction.atomic():
+        attempt, task = _lock(attempt_id, host, report.epoch, ended=True)
+        if not attempt.is_open:
+            if attempt.status == AttemptStatus.LOST:
+                raise LeaseLost("This attempt was given up while the host was not heard.")
+            if (attempt.status, attempt.exit_code) == (report.outcome, report.exit_code):
+                return task
+            raise AlreadyFinished(f"This attempt ended {attempt.status} with exit code {attempt.exit_code}.")
+        log_end = report.log_size if report.log_lost_from is None else min(report.log_lost_from, report.log_size)
+        if attempt.log_size < log_end:
+            raise LogIncomplete(f"{attempt.log_size} of {report.log_size} bytes are here: send the rest.")
+        status = _legal_end(attempt, report.outcome)
+        close(
+            attempt,
+            task,
+            status=status,
+            fault=report.fault,
+            code=report.code,
+            detail=report.detail,
+            until=now,
+            now=now,
+            by=host,
+            elapsed_ms=report.elapsed_ms,
+            exit_code=report.exit_code,
+            result=report.result,
+            usage=report.usage,
+            log_sha256=report.log_sha256,
+            log_lost_from=report.log_lost_from,
+        )
+    return task
+
+
+def close(
+    attempt: Attempt,
+    task: Task,
+    *,
+    status: str,
+    fault: str,
+    code: str,
+    detail: str,
+    until: datetime,
+    now: datetime,
+    by: object | None = None,
+    elapsed_ms: int | None = None,
+    exit_code: int | None = None,
+    result: Any = None,
+    **facts: Any,
+) -> None:
+    """End an open attempt and move its task on; the caller locked the task.
+
+    `until` bounds what is metered: the finish, or the last acknowledged sync of a host that was lost.
+    1. Meter. 2. Close the attempt, which frees its GPUs. 3. Decide the task's next state. 4. At its end
+    settle. 5. Wake the matcher: GPUs are free, or the task is back in the queue.
+    """
+    had_started = attempt.started_at is not None
+    elapsed = attempt.elapsed_ms if elapsed_ms is None else elapsed_ms
+    metered = metered_ms(elapsed_ms=elapsed, started_at=attempt.started_at, until=until, limit_ms=attempt.limit_ms)
+    attempt.end(
+        status,
+        fault=fault,
+        now=now,
+        elapsed_ms=elapsed,
+        metered_ms=metered,
+        exit_code=exit_code,
+        failure_code=code,
+        failure_detail=detail,
+        **facts,
+    )
+    charged_now = metered if is_charged(status, fault, had_started=had_started) else 0
+    chosen = decide(
+        Ended(
+            status=status,
+            fault=fault,
+            code=code,
+            detail=detail,
+            had_started=had_started,
+            cancel_requested=task.cancel_requested_at is not None,
+            complete_requested=task.complete_requested_at is not None,
+            infra_failures=task.infra_failures,
+            user_failures=task.user_failures,
+            retries=task.retries,
+            infra_retries=settings.INFRA_RETRIES,
+            time_left_ms=attempt.limit_ms - charged_now,
+        )
+    )
+    _move_on(task, chosen, by=by, exit_code=exit_code, result=result, now=now)
+    schedule_soon()
+
+
+def _move_on(task: Task, chosen: Next, *, by: object | None, exit_code: int | None, result: Any, now: datetime) -> None:
+    counters = {"infra_failures": chosen.infra_failures, "user_failures": chosen.user_failures}
+    if chosen.status == TaskStatus.APPROVED:
+        task.requeue(reason=chosen.reason, now=now, **counters)
+        return
+    outcome = {**counters, "exit_code": exit_code, "result": result}
+    if chosen.status == TaskStatus.COMPLETED:
+        task.complete(by=by, reason=chosen.reason, now=now, **outcome)
+    elif chosen.status == TaskStatus.CANCELLED:
+        task.cancel(by=by, reason=chosen.reason, now=now, **outcome)
+    else:
+        task.fail(
+            by=by,
+            reason=chosen.reason,
+            now=now,
+            failure_code=chosen.failure_code,
+            failure_detail=chosen.failure_detail,
+            failure_fault=chosen.failure_fault,
+            **outcome,
+        )
+    settle(task, now=now)
+
+
+def _lock(attempt_id: UUID, host: Host, epoch: int, *, ended: bool = False) -> tuple[Attempt, Task]:
+    """Lock the task, then read its attempt; raises LeaseLost unless it is this host's, of this epoch and open."""
+    lost = LeaseLost("This attempt is not, or no longer, given to this host: end its program.")
+    found = Attempt.objects.filter(pk=attempt_id, host=host, epoch=epoch)
+    task_id = found.values_list("task_id", flat=True).first()
+    if task_id is None:
+        raise lost
+    task = Task.objects.select_for_update(no_key=True, of=("self",)).select_related("hold").get(pk=task_id)
+    attempt = found.get()
+    if not attempt.is_open and not ended:
+        raise lost
+    return attempt, task
+
+
+def _legal_end(attempt: Attempt, outcome: str) -> str:
+    """Map the agent's word to a state that this attempt can end in.
+
+    An attempt that never started cannot have failed on its own: whatever it says, the offer was refused.
+    """
+    if outcome in Attempt.TRANSITIONS[attempt.status] and outcome in ENDED:
+        return outcome
+    return AttemptStatus.REFUSED if attempt.started_at is None else AttemptStatus.FAILED

@@ -1,0 +1,136 @@
+"""Approve or reject: a person's decision, bound to the task's hold."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+
+from accounts.ledger.services import release
+from gaas.audit.services import record
+from gaas.lib.errors import Conflict, DomainError, IllegalTransition, NotAllowed
+from tasks.choices import StepKind, StepStatus, TaskStatus
+from tasks.funding import RULES
+from tasks.models import ApprovalStep, Task
+from tasks.services.wakes import schedule_soon
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+
+def approve(
+    task: Task,
+    *,
+    by: User,
+    reason: str = "",
+    limit_ms: int | None = None,
+    priority: int | None = None,
+    now: datetime,
+) -> Task:
+    """Decide the caller's step with yes; without a step left the task joins the queue.
+
+    `limit_ms` (not more than asked) and `priority` set what the task may use; the hold's rest goes back.
+
+    1. Lock the task. 2. Who may, and is there a step to decide. 3. Fewer hours: shrink the hold. 4. Decide the
+    step. 5. Last one: APPROVED, audit, wake the matcher. Locks: task → hold → balance.
+    Raises NotAllowed (also `own_task`), Conflict `wrong_state` that names who decided and when.
+    """
+    with transaction.atomic():
+        step = _lock(task, by)
+        if limit_ms is not None:
+            _shrink(task, limit_ms)
+        if priority is not None:
+            Task.objects.filter(pk=task.pk).update(priority=priority)
+            task.priority = priority
+        before = {"status": task.status}
+        if not _moved(step.approve, task, by=by, reason=reason, now=now):
+            raise _decided(task)
+        if not task.approval_steps.filter(status=StepStatus.PENDING).exists():
+            task.approve(by=by, reason=reason, now=now)
+            schedule_soon()
+        record(
+            action="task.approve",
+            obj=task,
+            by=by,
+            before=before,
+            after={"status": task.status, "limit_ms": task.limit_ms, "priority": task.priority},
+            reason=reason,
+            now=now,
+        )
+    return task
+
+
+def reject(task: Task, *, by: User, reason: str, now: datetime) -> Task:
+    """Decide the caller's step with no: the task ends REJECTED and its whole hold goes back.
+
+    Raises DomainError without a reason, NotAllowed (also `own_task`), Conflict `wrong_state`.
+    """
+    if not reason.strip():
+        raise DomainError("Say why: the submitter sees it.", code="required", attr="reason")
+    with transaction.atomic():
+        step = _lock(task, by)
+        before = {"status": task.status}
+        if not _moved(step.reject, task, by=by, reason=reason, now=now):
+            raise _decided(task)
+        task.reject(by=by, reason=reason, now=now)
+        task.approval_steps.filter(status=StepStatus.PENDING).update(status=StepStatus.VOID)
+        release(hold_id=task.hold_id)
+        record(
+            action="task.reject",
+            obj=task,
+            by=by,
+            before=before,
+            after={"status": task.status},
+            reason=reason,
+            now=now,
+        )
+    return task
+
+
+def _lock(task: Task, by: User) -> ApprovalStep:
+    """Lock the task as it was read and give the step that waits for `by`."""
+    stored = Task.objects.select_for_update(no_key=True).values_list("status", flat=True).get(pk=task.pk)
+    if not by.has_perm("tasks.approve_task"):
+        raise NotAllowed("Staff with the permission to approve tasks decide this step.")
+    if task.submitted_by_id == by.pk and not by.is_superuser:
+        raise NotAllowed("Nobody decides on a task of their own; ask a colleague.", code="own_task")
+    step = (
+        task.approval_steps.filter(kind=StepKind.STAFF, status=StepStatus.PENDING).order_by("position").first()
+        if stored == TaskStatus.PENDING and task.status == TaskStatus.PENDING
+        else None
+    )
+    if step is None:
+        raise _decided(task)
+    return step
+
+
+def _moved(verb, task: Task, **how) -> bool:
+    try:
+        return verb(**how)
+    except IllegalTransition:
+        raise _decided(task) from None
+
+
+def _shrink(task: Task, limit_ms: int) -> None:
+    if limit_ms > task.limit_ms:
+        raise DomainError("Not more than was asked for can be approved.", attr="hours")
+    if limit_ms == task.limit_ms:
+        return
+    rule = RULES[task.funding]
+    held, now_held = (
+        rule.to_hold(gpus=task.gpus, limit_ms=ms, price_ceiling=task.max_price_per_hour)
+        for ms in (task.limit_ms, limit_ms)
+    )
+    if held > now_held:
+        release(hold_id=task.hold_id, amount=held - now_held)
+    Task.objects.filter(pk=task.pk).update(limit_ms=limit_ms)
+    task.limit_ms = limit_ms
+
+
+def _decided(task: Task) -> Conflict:
+    """Tell what the task is now and, from its last event, by whom and since when."""
+    last = task.events.order_by("-id").first()
+    status = Task.objects.values_list("status", flat=True).get(pk=task.pk)
+    since = f" since {last.at:%Y-%m-%d %H:%M:%S} UTC, by {last.by_label}" if last else ""
+    return Conflict(f"This task is not waiting for approval: it is {status}{since}.", attr="status")

@@ -1,0 +1,120 @@
+"""The matcher: one pass over the queue and the free GPUs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from gaas.lib import clock
+from gpus.models import GPU
+from gpus.services import wake_hosts
+from tasks.choices import TaskStatus
+from tasks.models import Attempt, AttemptGPU, Scheduler, Task
+from tasks.placement import Placement, place, why_none
+from tasks.services.field import need_of, slots
+from tasks.sql import one_pass_at_a_time
+
+# So many from the top of the queue are looked at in a pass; whatever is behind them waits for the next.
+QUEUE_DEPTH = 1000
+
+
+def schedule(now: Callable[[], datetime] = clock.now) -> int:
+    """Run passes until every wake that was asked for is served; return how many attempts were offered.
+
+    One caller at a time. Whoever finds the lock taken may leave: its wake was counted before it tried, and
+    the holder reads the counter again after it let go of the lock.
+    """
+    offered = 0
+    while True:
+        with one_pass_at_a_time() as mine:
+            if not mine:
+                return offered
+            requested = Scheduler.objects.values_list("requested", flat=True).get(pk=1)
+            offered += _run_pass(now())
+            Scheduler.objects.filter(pk=1).update(served=requested, last_pass_at=now())
+        served, requested = Scheduler.objects.values_list("served", "requested").get(pk=1)
+        if served >= requested:
+            return offered
+
+
+def _run_pass(now: datetime) -> int:
+    """Place the top of the queue.
+
+    1. Read queue, free GPUs, late refusals. 2. Place in memory. 3. Offer in one transaction that looks again
+    at what it takes. 4. Tell every task that stays why.
+    """
+    queue = list(Task.objects.queue().select_related("account")[:QUEUE_DEPTH])
+    if not queue:
+        return 0
+    free = slots(GPU.objects.free(now=now))
+    refused: dict[UUID, set[UUID]] = defaultdict(set)
+    since = now - timedelta(seconds=settings.HOST_COOL_DOWN_SECONDS)
+    for task_id, host_id in Attempt.objects.refused_since(since).values_list("task_id", "host_id"):
+        refused[task_id].add(host_id)
+    needs = {task.pk: need_of(task, not_on=frozenset(refused[task.pk])) for task in queue}
+    placements = place(needs.values(), free)
+    tasks = {task.pk: task for task in queue}
+    offered = _offer(placements, tasks, now) if placements else set()
+    left = [task for task in queue if task.pk not in offered]
+    if left:
+        listed = slots(GPU.objects.listed())
+        changed = []
+        for task in left:
+            reason = why_none(needs[task.pk], listed).as_json()
+            if task.waiting != reason:
+                task.waiting = reason
+                changed.append(task)
+        for task in changed:
+            # On the state too: one that was decided meanwhile waits for nothing any more.
+            Task.objects.filter(pk=task.pk, status=TaskStatus.APPROVED).update(waiting=task.waiting)
+    return len(offered)
+
+
+def _offer(placements: list[Placement], tasks: dict[UUID, Task], now: datetime) -> set[UUID]:
+    """Write attempts for what still stands; locks: tasks by id → attempts and GPUs (unique) → hosts by id."""
+    wanted = {p.task_id: p for p in placements}
+    gpu_ids = [gpu_id for p in placements for gpu_id in p.gpu_ids]
+    with transaction.atomic():
+        locked = (
+            Task.objects.select_for_update(no_key=True, skip_locked=True, of=("self",))
+            .filter(pk__in=wanted, status=TaskStatus.APPROVED)
+            .order_by("pk")
+        )
+        still = {task.pk: task for task in locked}
+        free = {gpu.pk: gpu for gpu in GPU.objects.free(now=now).filter(pk__in=gpu_ids)}
+        attempts, links, hosts = [], [], set()
+        for task_id, placement in wanted.items():
+            if task_id not in still or not all(gpu_id in free for gpu_id in placement.gpu_ids):
+                continue
+            task = still[task_id]
+            task.assign(reason=f"Offered to {free[placement.gpu_ids[0]].host.name}.", now=now)
+            attempt = Attempt(
+                task=task,
+                epoch=task.epoch,
+                host_id=placement.host_id,
+                offered_at=now,
+                limit_ms=time_left_ms(task),
+            )
+            attempts.append(attempt)
+            links += [
+                AttemptGPU(attempt=attempt, gpu_id=gpu_id, price_per_hour=free[gpu_id].price_per_hour)
+                for gpu_id in placement.gpu_ids
+            ]
+            hosts.add(placement.host_id)
+        Attempt.objects.bulk_create(attempts)
+        AttemptGPU.objects.bulk_create(links)
+        if hosts:
+            wake_hosts(sorted(hosts))
+    return {attempt.task_id for attempt in attempts}
+
+
+def time_left_ms(task: Task) -> int:
+    """Give what is left of a task's limit after the attempts that its payer pays for."""
+    if not task.user_failures:
+        return task.limit_ms
+    return task.limit_ms - sum(task.attempts.charged().values_list("metered_ms", flat=True))

@@ -1,0 +1,193 @@
+"""What a submit would do: the quote, and the first half of the submit itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+
+from accounts.choices import Role
+from accounts.models import Account
+from accounts.services import hours_balance, wallet_balance
+from gaas.lib.amounts import hours_to_ms, parse_micro, show_hours, show_micro
+from gaas.lib.errors import DomainError, NotAllowed, NotFound
+from gpus.models import GPU
+from tasks import kinds
+from tasks.approval import StepNeeded, steps_for
+from tasks.draft import Draft
+from tasks.funding import RULES
+from tasks.models import Task
+from tasks.placement import Reason, fitting, why_none
+from tasks.services.field import need_of, slots
+
+if TYPE_CHECKING:
+    from accounts.ledger.models import Balance
+    from accounts.models import User
+
+POSITION_SHOWN_UP_TO = 1000
+
+
+class InsufficientQuota(DomainError):
+    """State that the payer's hours do not cover the hold."""
+
+    code = "insufficient_quota"
+
+
+class InsufficientFunds(DomainError):
+    """State that the payer's money does not cover the hold."""
+
+    code = "insufficient_funds"
+
+
+@dataclass
+class Plan:
+    """A priced, validated submit that is not stored. Amounts in the funding's own unit: GPU-ms or micro-dollars."""
+
+    task: Task
+    balance: Balance
+    to_hold: int
+    steps: list[StepNeeded]
+
+    @property
+    def available(self) -> int:
+        return self.balance.posted - self.balance.held
+
+    def shortage(self) -> DomainError | None:
+        """Give the refusal a submit would get now for want of hours or money."""
+        return None if self.available >= self.to_hold else shortage(self.task.funding, self.to_hold, self.available)
+
+
+@dataclass
+class Quote:
+    """What a submit would hold and need, and what fits it now. `position` is None beyond a thousand in the queue."""
+
+    plan: Plan
+    fitting_free: int
+    fitting_listed: int
+    cheapest_per_hour: int | None
+    position: int | None
+    starts: str
+    waiting: Reason | None
+    refusal: DomainError | None
+
+
+def shortage(funding: str, needed: int, available: int) -> DomainError:
+    """Say what is missing, in the unit people know."""
+    if funding == "quota":
+        return InsufficientQuota(
+            f"This needs {show_hours(needed)} GPU-hours and {show_hours(available)} are available: "
+            f"{show_hours(needed - available)} are missing. Ask for fewer hours or request quota.",
+            attr="hours",
+        )
+    return InsufficientFunds(
+        f"This needs {show_micro(needed)} USD and {show_micro(available)} are available: "
+        f"{show_micro(needed - available)} are missing. Top up the wallet or ask for less.",
+        attr="hours",
+    )
+
+
+def plan(draft: Draft, *, by: User, now: datetime) -> Plan:
+    """Validate and price a draft without storing anything.
+
+    1. Whose account, and may this person spend from it. 2. The kind reads its spec. 3. Limits. 4. The price
+    ceiling of a wallet task. 5. Which balance pays and how much it would hold. 6. The approvals.
+    Raises NotFound for an account or host that this person does not see, DomainError for all else.
+    """
+    account = draft.account or by.personal_account
+    if draft.account is not None:
+        _may_spend(account, by)
+    kind = kinds.get(draft.kind)
+    spec = kind.validate(draft.spec, account)
+    max_ms = hours_to_ms(parse_micro(settings.MAX_TASK_HOURS))
+    if draft.limit_ms > max_ms:
+        raise DomainError(f"At most {show_hours(max_ms)} hours fit in one task.", code="too_long", attr="hours")
+    if draft.priority > 0 and not by.has_perm("tasks.approve_task"):
+        raise DomainError("A priority above 0 is given by staff at the approval.", attr="priority")
+    offered = GPU.objects.listed().usable_by(account)
+    if draft.host_id is not None and not offered.filter(host_id=draft.host_id).exists():
+        raise DomainError("There is no such host that is offered to this account.", attr="host")
+    payer = account.payer()
+    rule = RULES[draft.funding]
+    task = Task(
+        account=account,
+        payer=payer,
+        submitted_by=by,
+        retry_of=draft.retry_of,
+        title=draft.title,
+        kind=draft.kind,
+        spec=spec,
+        env=draft.env,
+        executor=kind.requirements(spec)["executor"],
+        gpus=draft.gpus,
+        min_vram_mib=draft.min_vram_mib,
+        gpu_model=draft.gpu_model,
+        min_compute_capability=draft.min_compute_capability,
+        labels=draft.labels,
+        region=draft.region,
+        host_id=draft.host_id,
+        funding=draft.funding,
+        limit_ms=draft.limit_ms,
+        fee_basis_points=parse_micro(settings.PLATFORM_FEE_PERCENT) // 10_000,
+        cost_code=draft.cost_code,
+        priority=draft.priority,
+        retries=draft.retries,
+        wait_until=now + timedelta(milliseconds=draft.max_wait_ms) if draft.max_wait_ms is not None else None,
+    )
+    if draft.funding == "wallet":
+        task.max_price_per_hour = _price_ceiling(draft, task)
+    to_hold = rule.to_hold(gpus=task.gpus, limit_ms=task.limit_ms, price_ceiling=task.max_price_per_hour)
+    balance = hours_balance(payer) if draft.funding == "quota" else wallet_balance(payer)
+    return Plan(task=task, balance=balance, to_hold=to_hold, steps=steps_for(task))
+
+
+def quote(draft: Draft, *, by: User, now: datetime) -> Quote:
+    """Answer what a submit of the same draft would hold, need and wait for; stores nothing."""
+    planned = plan(draft, by=by, now=now)
+    task = planned.task
+    need = need_of(task)
+    listed = slots(GPU.objects.listed())
+    free = slots(GPU.objects.free(now=now))
+    fit_listed, fit_free = fitting(need, listed), fitting(need, free)
+    ahead = Task.objects.queue().filter(priority__gte=task.priority)[:POSITION_SHOWN_UP_TO].count()
+    waiting = None
+    if len(fit_free) < task.gpus:
+        waiting = why_none(need, listed)
+        starts = "when GPUs are free"
+    else:
+        starts = "within seconds of the approval" if ahead == 0 else "after the tasks ahead of it"
+    return Quote(
+        plan=planned,
+        fitting_free=len(fit_free),
+        fitting_listed=len(fit_listed),
+        cheapest_per_hour=min((slot.price_per_hour for slot in fit_listed), default=None),
+        position=ahead + 1 if ahead < POSITION_SHOWN_UP_TO else None,
+        starts=starts,
+        waiting=waiting,
+        refusal=planned.shortage(),
+    )
+
+
+def _may_spend(account: Account, by: User) -> None:
+    role = account.role_of(by)
+    if role is None:
+        if by.has_perm("accounts.view_account"):
+            raise NotAllowed("You see this account but are no member of it.", attr="account")
+        raise NotFound("There is no such account.", attr="account")
+    if role < Role.MEMBER:
+        raise NotAllowed("A viewer of an account sees it but cannot spend from it.", attr="account")
+
+
+def _price_ceiling(draft: Draft, task: Task) -> int:
+    """Take the caller's ceiling, or the price of the dearest GPU that fits now."""
+    if draft.max_price_per_hour is not None:
+        return draft.max_price_per_hour
+    fit = fitting(need_of(task), slots(GPU.objects.listed()))
+    if not fit:
+        raise DomainError(
+            "No listed GPU fits now, so there is no price to take: give `max_price_per_hour_usd`.",
+            code="no_price",
+            attr="max_price_per_hour_usd",
+        )
+    return max(slot.price_per_hour for slot in fit)

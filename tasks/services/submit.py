@@ -1,0 +1,90 @@
+"""Take a task on: the hold, the task, its approvals and its first event are one transaction."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+
+from accounts.choices import Role
+from accounts.ledger.services import InsufficientBalance, hold
+from gaas.lib.errors import Conflict, NotAllowed
+from gaas.lib.ids import uuid7
+from tasks.choices import StepStatus
+from tasks.draft import Draft
+from tasks.models import ApprovalStep, Task
+from tasks.services.plan import plan, shortage
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+
+def submit(draft: Draft, *, by: User, now: datetime) -> Task:
+    """Store a task that waits for its approvals, with its whole cost on hold.
+
+    1. Validate and price (no lock). 2. Hold on the payer's balance: the conditional UPDATE decides among
+    parallel submits. 3. Task, steps, event. Raises InsufficientQuota or InsufficientFunds and stores nothing.
+    """
+    planned = plan(draft, by=by, now=now)
+    task = planned.task
+    task.pk = uuid7()
+    with transaction.atomic():
+        try:
+            task.hold = hold(
+                balance=planned.balance,
+                amount=planned.to_hold,
+                key=f"task:{task.pk}",
+                purpose="task",
+                ref=str(task.pk),
+            )
+        except InsufficientBalance as short:
+            raise shortage(task.funding, short.needed, short.available) from short
+        task.save(force_insert=True)
+        ApprovalStep.objects.bulk_create(
+            ApprovalStep(task=task, position=i, kind=step.kind, why=step.why, status=StepStatus.PENDING)
+            for i, step in enumerate(planned.steps)
+        )
+        task._record_move("", task.status, by=by, reason="", now=now)
+    return task
+
+
+def retry(task: Task, *, by: User, now: datetime) -> Task:
+    """Submit an ended task once more: a new task with its own hold and approvals that points back at it.
+
+    Raises Conflict while the old one is not at its end, NotAllowed for who may not spend from its account.
+    """
+    if not task.is_terminal:
+        raise Conflict(f"This task is {task.status}; only one that has ended can be submitted again.", attr="status")
+    if task.submitted_by_id != by.pk and not _manages(task, by):
+        raise NotAllowed("Only its submitter or a manager of its account submits a task again.")
+    return submit(
+        Draft(
+            title=task.title,
+            kind=task.kind,
+            spec=task.spec,
+            funding=task.funding,
+            gpus=task.gpus,
+            limit_ms=task.limit_ms,
+            account=task.account,
+            min_vram_mib=task.min_vram_mib,
+            gpu_model=task.gpu_model,
+            min_compute_capability=task.min_compute_capability,
+            labels=task.labels,
+            region=task.region,
+            host_id=task.host_id,
+            max_price_per_hour=task.max_price_per_hour,
+            priority=min(task.priority, 0),
+            retries=task.retries,
+            env=task.env,
+            cost_code=task.cost_code,
+            retry_of=task,
+        ),
+        by=by,
+        now=now,
+    )
+
+
+def _manages(task: Task, by: User) -> bool:
+    role = task.account.role_of(by)
+    return role is not None and role >= Role.MANAGER

@@ -1,0 +1,173 @@
+"""One sync of a host: what it holds comes in, what it should hold goes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from gaas.lib import tickets
+from gpus.agent import protocol as wire
+from gpus.models import Host
+from gpus.services import SyncReport, hear
+from tasks import kinds
+from tasks.choices import AttemptStatus, Fault
+from tasks.models import Attempt, Task
+from tasks.services.attempts import close
+from tasks.services.wakes import schedule_soon
+
+
+@dataclass(frozen=True)
+class Held:
+    """What an agent says of one attempt that it holds."""
+
+    id: UUID
+    epoch: int
+    state: str
+    elapsed_ms: int
+    log_offset: int
+    progress: dict | None
+
+
+def sync(*, host: Host, report: SyncReport, held: list[Held], now: datetime) -> wire.SyncAnswer:
+    """Take a host's report and answer what it should be running.
+
+    1. Session, lease, inventory: a transaction of its own, which commits before any task is locked.
+    2. What the old boot, or an agent that lost its memory, no longer holds is voided at once.
+    3. What it holds is acknowledged. 4. The answer: the open attempts, and stops for what else it reported.
+    Raises SessionConflict, StaleSequence and the other refusals of `hear`.
+    """
+    heard = hear(host=host, report=report, now=now)
+    if heard.is_back or heard.changed_gpus:
+        schedule_soon()
+    attempts = list(_open_attempts(host))
+    gone = _gone(attempts, held, report, is_new_boot=heard.is_new_boot)
+    if gone:
+        _void(gone, heard.is_new_boot, now)
+        attempts = list(_open_attempts(host))
+    _acknowledge(attempts, held, now)
+    return _answer(host, attempts, held, heard.warnings)
+
+
+def _open_attempts(host: Host):
+    return Attempt.objects.open().filter(host=host).select_related("task").prefetch_related("gpu_links__gpu")
+
+
+def _gone(attempts: list[Attempt], held: list[Held], report: SyncReport, *, is_new_boot: bool) -> list[Attempt]:
+    """Find what the host cannot be running any more.
+
+    After a new boot that is everything which was begun on the old one. Else it is what was started and is
+    missing from a report that was made after the start: a later seq, or another life of the agent.
+    """
+    if is_new_boot:
+        return [attempt for attempt in attempts if attempt.status != AttemptStatus.OFFERED]
+    known = {(item.id, item.epoch) for item in held}
+    return [
+        attempt
+        for attempt in attempts
+        if attempt.status == AttemptStatus.RUNNING
+        and (attempt.pk, attempt.epoch) not in known
+        and (attempt.started_session != report.session or (attempt.started_seq or 0) < report.seq)
+    ]
+
+
+def _void(gone: list[Attempt], is_new_boot: bool, now: datetime) -> None:
+    detail = "The host was restarted." if is_new_boot else "The agent holds it no more: its state was lost."
+    for stale in gone:
+        with transaction.atomic():
+            task = (
+                Task.objects.select_for_update(no_key=True, of=("self",)).select_related("hold").get(pk=stale.task_id)
+            )
+            attempt = Attempt.objects.get(pk=stale.pk)
+            if attempt.is_open:
+                close(
+                    attempt,
+                    task,
+                    status=AttemptStatus.LOST,
+                    fault=Fault.HOST,
+                    code="host_restarted" if is_new_boot else "agent_lost_state",
+                    detail=detail,
+                    until=attempt.acked_at or now,
+                    now=now,
+                )
+
+
+def _acknowledge(attempts: list[Attempt], held: list[Held], now: datetime) -> None:
+    """Write that the host holds these: one UPDATE for all, and the move of those newly taken."""
+    reported = {(item.id, item.epoch): item for item in held}
+    changed = []
+    for attempt in attempts:
+        item = reported.get((attempt.pk, attempt.epoch))
+        if item is None:
+            continue
+        if attempt.status == AttemptStatus.OFFERED:
+            attempt.take(now=now)
+        attempt.acked_at = now
+        attempt.updated_at = now
+        attempt.elapsed_ms = max(attempt.elapsed_ms, item.elapsed_ms)
+        if item.progress is not None:
+            attempt.progress = item.progress
+        changed.append(attempt)
+    if changed:
+        Attempt.objects.open().bulk_update(changed, ["acked_at", "updated_at", "elapsed_ms", "progress"])
+
+
+def _answer(host: Host, attempts: list[Attempt], held: list[Held], warnings: list[str]) -> wire.SyncAnswer:
+    run, stop, known = [], [], set()
+    for attempt in attempts:
+        known.add((attempt.pk, attempt.epoch))
+        task = attempt.task
+        if task.cancel_requested_at or task.complete_requested_at:
+            reason = "cancelled" if task.cancel_requested_at else "completed"
+            stop.append(_stop(attempt.pk, attempt.epoch, wire.STOP, reason))
+        else:
+            run.append(_assignment(attempt))
+    stop += [
+        _stop(item.id, item.epoch, wire.DISCARD, "lease_lost") for item in held if (item.id, item.epoch) not in known
+    ]
+    ticket = tickets.issue(purpose="wait", subject=str(host.pk))
+    return wire.SyncAnswer(
+        revision=host.revision,
+        attempts=run,
+        stop=stop,
+        timers=wire.Timers(
+            lease_seconds=settings.LEASE_SECONDS,
+            fence_seconds=settings.LEASE_SECONDS + settings.RECONNECT_SECONDS - settings.FENCE_MARGIN_SECONDS,
+            sync_busy_seconds=settings.SYNC_BUSY_SECONDS,
+            sync_idle_seconds=settings.SYNC_IDLE_SECONDS,
+            wait_seconds=settings.WAIT_SECONDS,
+        ),
+        wait_url=f"{settings.LIVE_URL}/api/agent/v1/wait?{urlencode({'host': host.pk})}",
+        ticket=ticket,
+        warnings=warnings,
+        host_status=host.status,
+    )
+
+
+def _assignment(attempt: Attempt) -> wire.Assignment:
+    task = attempt.task
+    return wire.Assignment(
+        id=str(attempt.pk),
+        epoch=attempt.epoch,
+        task_id=str(task.pk),
+        title=task.title,
+        kind=task.kind,
+        executor=task.executor,
+        payload=kinds.get(task.kind).attempt_payload(task),
+        env=task.env,
+        gpu_uuids=[link.gpu.uuid for link in attempt.gpu_links.all()],
+        limit_ms=attempt.limit_ms,
+        grace_ms=int(settings.CANCEL_GRACE_SECONDS * 1000),
+        log_offset=attempt.log_size,
+        max_log_bytes=settings.MAX_LOG_BYTES,
+    )
+
+
+def _stop(id_: UUID, epoch: int, verdict: str, reason: str) -> wire.Stop:
+    return wire.Stop(
+        id=str(id_), epoch=epoch, verdict=verdict, reason=reason, grace_ms=int(settings.CANCEL_GRACE_SECONDS * 1000)
+    )
