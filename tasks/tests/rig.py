@@ -1,0 +1,151 @@
+"""A host for tests that speaks the agents' protocol over HTTP, and what a test needs to have a task run on it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+from uuid import UUID, uuid4
+
+from rest_framework.test import APIClient
+
+from accounts.models import Account
+from gaas.lib import clock
+from gpus.agent.protocol import PROTOCOL, GpuReport
+from gpus.models import GPU, Host
+from gpus.tests.fleet import a_device, a_joined_host, some_facts
+from tasks import services
+from tasks.draft import Draft
+from tasks.models import Task
+
+HOUR = 3_600_000
+
+
+def a_draft(**changes: Any) -> Draft:
+    ask = {
+        "title": "Count to ten",
+        "kind": "script",
+        "spec": {"command": ["true"]},
+        "funding": "quota",
+        "gpus": 1,
+        "limit_ms": 2 * HOUR,
+    }
+    return Draft(**{**ask, **changes})
+
+
+def a_body(**changes: Any) -> dict[str, Any]:
+    """Give a body of POST tasks/ that is taken."""
+    ask = {"title": "Count to ten", "spec": {"command": ["true"]}, "hours": "2"}
+    return {**ask, **changes}
+
+
+def a_task(by: Any, **changes: Any) -> Task:
+    """Submit a task, by the verb."""
+    return services.submit(a_draft(**changes), by=by, now=clock.now())
+
+
+def an_approved_task(by: Any, staff: Any, **changes: Any) -> Task:
+    task = a_task(by, **changes)
+    services.approve(task, by=staff, now=clock.now())
+    return task
+
+
+class Rig:
+    """Be the agent of one host: every call is a request with the host's secret, as a real agent makes it."""
+
+    def __init__(self, account: Account, *devices: GpuReport, name: str = "rig", **offer: Any) -> None:
+        host, self.secret = a_joined_host(account, name)
+        self.host_id = host.pk
+        self.session = uuid4()
+        self.boot = f"boot-{uuid4()}"
+        self.seq = 0
+        self.held: dict[str, dict[str, Any]] = {}
+        self.devices = list(devices) or [a_device()]
+        self.http = APIClient(HTTP_AUTHORIZATION=f"Host {self.secret}")
+        self.sync()
+        for gpu in GPU.objects.filter(host=host).select_related("host__account"):
+            gpu.offer(by=None, now=clock.now(), **{"visibility": "PUBLIC", "accepts_quota": True, **offer})
+            gpu.list(by=None, now=clock.now())
+
+    @property
+    def host(self) -> Host:
+        return Host.objects.get(pk=self.host_id)
+
+    def call(self, path: str, body: Any, status: int = 200) -> Any:
+        answer = self.http.post(f"/api/agent/v1/{path}", body, format="json")
+        assert answer.status_code == status, answer.content
+        return answer.json()
+
+    def body(self, **changes: Any) -> dict[str, Any]:
+        self.seq += 1
+        body = {
+            "protocol": PROTOCOL,
+            "session": str(self.session),
+            "seq": self.seq,
+            "boot_id": self.boot,
+            "clock": clock.now().isoformat(),
+            "facts": some_facts().to_wire(),
+            "gpus": [device.to_wire() for device in self.devices],
+            "attempts": list(self.held.values()),
+            "metrics": [],
+        }
+        return {**body, **changes}
+
+    def sync(self, status: int = 200, **changes: Any) -> Any:
+        return self.call("sync", self.body(**changes), status)
+
+    def take(self) -> dict[str, Any]:
+        """Sync and begin to hold the one attempt that is offered."""
+        (offer,) = self.sync()["attempts"]
+        self.held[offer["id"]] = {"id": offer["id"], "epoch": offer["epoch"], "state": "PREPARING"}
+        return offer
+
+    def start(self, offer: dict[str, Any], status: int = 200) -> Any:
+        body = {"epoch": offer["epoch"], "session": str(self.session), "seq": self.seq}
+        answer = self.call(f"attempts/{offer['id']}/start", body, status)
+        if status == 200:
+            self.held[offer["id"]]["state"] = "RUNNING"
+        return answer
+
+    def log(self, offer: dict[str, Any], data: bytes, offset: int, status: int = 200) -> Any:
+        answer = self.http.post(
+            f"/api/agent/v1/attempts/{offer['id']}/logs?epoch={offer['epoch']}&offset={offset}",
+            data,
+            content_type="application/octet-stream",
+        )
+        assert answer.status_code == status, answer.content
+        return answer.json()
+
+    def finish(self, offer: dict[str, Any], outcome: str = "SUCCEEDED", status: int = 200, **changes: Any) -> Any:
+        body = {
+            "epoch": offer["epoch"],
+            "outcome": outcome,
+            "fault": {"SUCCEEDED": "none", "CANCELLED": "none", "REFUSED": "host"}.get(outcome, "user"),
+            "exit_code": 0 if outcome == "SUCCEEDED" else 1,
+            "code": "" if outcome == "SUCCEEDED" else "exit_code",
+            "detail": "",
+            "elapsed_ms": 1_000,
+            "log_size": 0,
+            "log_sha256": hashlib.sha256(b"").hexdigest(),
+            **changes,
+        }
+        answer = self.call(f"attempts/{offer['id']}/finish", body, status)
+        if status == 200:
+            self.held.pop(offer["id"], None)
+        return answer
+
+
+def offered_to(rig: Rig) -> dict[str, Any]:
+    """Run the matcher and take what it offers to this host."""
+    services.schedule()
+    return rig.take()
+
+
+def running_on(rig: Rig) -> dict[str, Any]:
+    """Have the matcher offer, and the host start, one task."""
+    offer = offered_to(rig)
+    rig.start(offer)
+    return offer
+
+
+def attempt_id(offer: dict[str, Any]) -> UUID:
+    return UUID(offer["id"])
