@@ -3,9 +3,20 @@
 from collections.abc import Iterator
 
 import pytest
+import pytest_django
 
 # The shared cast: alice, bob, charlie, dana, olga, pat, root, lab, family, child, api.
 pytest_plugins = ["gaas.tests.cast"]
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker) -> None:
+    """Keep what migrations made, also where no test asks for a serialized rollback by itself."""
+    from django.db import connections
+
+    with django_db_blocker.unblock():
+        for connection in connections.all():
+            connection._test_serialized_contents = connection.creation.serialize_db_to_string()
 
 
 @pytest.fixture(scope="session", autouse=True)
