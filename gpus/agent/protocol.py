@@ -152,7 +152,8 @@ class SyncRequest(Body):
     facts: HostFacts
     gpus: list[GpuReport] = field(default_factory=list)
     attempts: list[HeldAttempt] = field(default_factory=list)
-    metrics: list[dict] = field(default_factory=list)  # {"gpu": uuid, "utilisation": %, "memory_mib", "power_w", "temperature_c"}
+    # {"gpu": uuid, "utilisation": %, "memory_mib", "power_w", "temperature_c", "foreign_processes"}
+    metrics: list[dict] = field(default_factory=list)
 
 
 @dataclass
@@ -228,7 +229,7 @@ class FinishRequest(Body):
     outcome: str  # SUCCEEDED | FAILED | CANCELLED | TIMED_OUT | REFUSED
     fault: str  # user | host | platform | none
     exit_code: int | None
-    code: str  # failure code: "", exit_code, out_of_memory, time_limit, command_not_found, supervisor_lost, fenced, refused, …
+    code: str  # "" or why: exit_code, out_of_memory, time_limit, command_not_found, supervisor_lost, fenced, …
     detail: str  # one sentence
     elapsed_ms: int
     log_size: int

@@ -1,0 +1,194 @@
+"""One held attempt on disk. Its folder is the truth that agent and supervisor share.
+
+assignment.json   what the server wants run; written before anything else is done
+order.json        the permission to run: limit, sandbox, devices; written when `start` was granted
+lock              held by the supervisor as long as it lives
+started.json      the program was started, or was about to be; nobody starts it again
+log               what it wrote, both streams, cut at the limit
+progress.json     the last progress line
+stop              why and how to end it; written by the agent
+exit.json         how it ended
+shipped           how many bytes of the log the server had; a hint for the next agent process
+box/              the folders that the program sees: work, output, input, checkpoint, tmp
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import durable
+from .clock import boottime
+from .protocol import ENDED, PREPARING, RUNNING, Assignment, Body, WireError
+
+FOLDERS = ("work", "output", "input", "checkpoint", "tmp")
+_SAFE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
+
+
+class UnsafeId(ValueError):
+    """State that an attempt's id cannot be the name of a folder."""
+
+
+@dataclass
+class Order(Body):
+    """What the supervisor needs beyond the assignment. Times are on the boot clock."""
+
+    permitted_at: float
+    limit_ms: int
+    lease_path: str
+    bubblewrap: str = ""  # empty: no sandbox
+    ro_binds: list[str] = field(default_factory=list)
+    device_nodes: list[str] = field(default_factory=list)
+    simulated_gpus: int = 0
+    tmp_mib: int = 1024
+    max_processes: int = 4096
+    start_record: str = ""
+
+
+@dataclass
+class Exit(Body):
+    """How an attempt ended."""
+
+    outcome: str
+    fault: str
+    code: str
+    detail: str
+    exit_code: int | None = None
+    elapsed_ms: int = 0
+    usage: dict = field(default_factory=dict)
+
+
+class Attempt:
+    """Read and write the folder of one attempt."""
+
+    def __init__(self, folder: Path, assignment: Assignment):
+        self.folder = folder
+        self.assignment = assignment
+        self.id, self.epoch = assignment.id, assignment.epoch
+        self.log_path = folder / "log"
+
+    def __str__(self) -> str:
+        return f"attempt {self.id}"
+
+    @classmethod
+    def keep(cls, attempts: Path, assignment: Assignment) -> Attempt:
+        """Store a new assignment; only then may anything be done about it.
+
+        The folder appears under its name in one step with its assignment inside.
+        """
+        if not _SAFE_ID.fullmatch(assignment.id):
+            raise UnsafeId(f"attempt id {assignment.id[:80]!r}")
+        part = attempts / f".{assignment.id}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(mode=0o700)
+        for name in ("box", *(f"box/{folder}" for folder in FOLDERS)):
+            (part / name).mkdir(mode=0o755)
+        durable.write_json(part / "assignment.json", assignment.to_wire())
+        os.rename(part, attempts / assignment.id)
+        durable.sync_folder(attempts)
+        return cls(attempts / assignment.id, assignment)
+
+    @classmethod
+    def load(cls, folder: Path) -> Attempt | None:
+        """Read a folder that an earlier process left; None when it holds no assignment."""
+        try:
+            return cls(folder, Assignment.from_wire(durable.read_json(folder / "assignment.json")))
+        except WireError:
+            return None
+
+    @classmethod
+    def load_all(cls, attempts: Path) -> list[Attempt]:
+        """Read all that is held; sweep away what was never stored whole."""
+        held = []
+        for folder in sorted(attempts.iterdir()):
+            attempt = None if folder.name.startswith(".") else cls.load(folder)
+            if attempt is None:
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                held.append(attempt)
+        return held
+
+    # -- phases
+
+    @property
+    def has_started(self) -> bool:
+        return (self.folder / "started.json").exists()
+
+    def started(self) -> dict[str, Any] | None:
+        return durable.read_json(self.folder / "started.json")
+
+    def exit(self) -> Exit | None:
+        stored = durable.read_json(self.folder / "exit.json")
+        return None if stored is None else Exit.from_wire(stored)
+
+    def keep_exit(self, ended: Exit) -> None:
+        durable.write_json(self.folder / "exit.json", asdict(ended))
+
+    @property
+    def state(self) -> str:
+        if (self.folder / "exit.json").exists():
+            return ENDED
+        return RUNNING if self.has_started else PREPARING
+
+    def elapsed_ms(self) -> int:
+        if (ended := self.exit()) is not None:
+            return ended.elapsed_ms
+        started = self.started()
+        return max(0, int((boottime() - started["at"]) * 1000)) if started and "at" in started else 0
+
+    def is_supervised(self) -> bool:
+        """Say whether a supervisor lives: it holds the lock, which only its end gives back."""
+        try:
+            fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    # -- stopping
+
+    def ask_stop(self, reason: str, grace_ms: int) -> None:
+        """Ask the supervisor to end the program. A later request with less grace replaces the first."""
+        asked = self.stop_asked()
+        if asked is None or grace_ms < asked["grace_ms"]:
+            durable.write_json(self.folder / "stop", {"reason": reason, "grace_ms": max(0, grace_ms)})
+
+    def stop_asked(self) -> dict[str, Any] | None:
+        asked = durable.read_json(self.folder / "stop")
+        if asked is None or not isinstance(asked.get("grace_ms"), int) or not isinstance(asked.get("reason"), str):
+            return None
+        return asked
+
+    # -- log
+
+    def log_size(self) -> int:
+        try:
+            return self.log_path.stat().st_size
+        except OSError:
+            return 0
+
+    def shipped(self) -> int:
+        try:
+            return max(self.assignment.log_offset, int((self.folder / "shipped").read_text()))
+        except (OSError, ValueError):
+            return self.assignment.log_offset
+
+    def keep_shipped(self, offset: int) -> None:
+        durable.write(self.folder / "shipped", str(offset).encode(), durable=False)
+
+    def remove(self) -> None:
+        """Forget the attempt. It leaves its name first, so that a half-removed one is never loaded."""
+        gone = self.folder.with_name(f".{self.folder.name}.gone")
+        shutil.rmtree(gone, ignore_errors=True)
+        os.rename(self.folder, gone)
+        shutil.rmtree(gone, ignore_errors=True)

@@ -1,0 +1,113 @@
+"""Look at everything a host needs, and name for each fault the command that mends it."""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+
+from . import clock, devices
+from .config import Config
+from .executors import bubblewrap
+from .state import State
+
+LOW_DISK_GIB = 5
+MAX_SKEW_SECONDS = 30
+
+
+@dataclass
+class Finding:
+    """One thing looked at; `mend` is what to type when it is not as it should be."""
+
+    about: str
+    is_good: bool
+    says: str
+    mend: str = ""
+
+
+def _machine(_: Config) -> Iterator[Finding]:
+    is_linux = sys.platform == "linux"
+    yield Finding("system", is_linux, sys.platform, "" if is_linux else "run the agent on Linux")
+    is_new = sys.version_info >= (3, 11)
+    yield Finding("python", is_new, sys.version.split()[0], "" if is_new else "apt install python3.11")
+
+
+def _state(config: Config) -> Iterator[Finding]:
+    path = config.state_path
+    try:
+        state = State(path)
+    except OSError as error:
+        mend = f"install -d -m 700 -o {os.geteuid()} {path}"
+        yield Finding("state", False, f"{path}: {error.strerror}", mend)
+        return
+    free = shutil.disk_usage(path).free >> 30
+    yield Finding("state", True, f"{path}, {'an agent runs' if state.is_locked() else 'no agent runs'}")
+    mend = "" if free >= LOW_DISK_GIB else f"free some space, or choose another disk with --state (now {path})"
+    yield Finding("disk", free >= LOW_DISK_GIB, f"{free} GiB free", mend)
+    credential = state.credential()
+    if credential is None:
+        mend = "python -m gpus.agent join --server URL --token-file FILE"
+        yield Finding("credential", False, "this host has not joined a server", mend)
+    else:
+        yield Finding("credential", True, f"host {credential.host_id} of {credential.server}")
+
+
+def _server(config: Config) -> Iterator[Finding]:
+    credential = State(config.state_path).credential() if config.state_path.is_dir() else None
+    server = config.server or (credential.server if credential else "")
+    if not server:
+        yield Finding("server", False, "no server is named", "give --server URL")
+        return
+    try:
+        answer = httpx.get(f"{server.rstrip('/')}/livez", timeout=5, verify=config.ca_file or True)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        yield Finding("server", False, f"{server}: {error}", f"curl -v {server.rstrip('/')}/livez")
+        return
+    mend = "" if answer.is_success else f"curl -v {server.rstrip('/')}/livez"
+    yield Finding("server", answer.is_success, f"{server} answers {answer.status_code}", mend)
+    if (sent := answer.headers.get("Date")) and (theirs := email.utils.parsedate_to_datetime(sent)):
+        skew = abs((datetime.datetime.now(datetime.UTC) - theirs).total_seconds())
+        is_right = skew <= MAX_SKEW_SECONDS
+        yield Finding(
+            "clock", is_right, f"{skew:.0f} s from the server's", "" if is_right else "timedatectl set-ntp true"
+        )
+
+
+def _sandbox(config: Config) -> Iterator[Finding]:
+    why = bubblewrap.unusable(config.bubblewrap)
+    if why is None:
+        yield Finding("sandbox", True, f"bubblewrap works ({shutil.which(config.bubblewrap)})")
+    elif shutil.which(config.bubblewrap) is None:
+        yield Finding("sandbox", False, why, "apt install bubblewrap")
+    else:
+        mend = "sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0"
+        yield Finding("sandbox", False, f"bubblewrap does not work: {why}", mend)
+
+
+def _gpus(config: Config) -> Iterator[Finding]:
+    found = devices.find([], session="")
+    if found.problem:
+        declared = len(config.simulated_gpus)
+        if declared:
+            yield Finding("gpus", True, f"{found.problem}; {declared} simulated by configuration")
+        else:
+            yield Finding("gpus", False, found.problem, "apt install nvidia-driver, or give --simulated-gpus N")
+        return
+    names = ", ".join(f"{gpu.model} {gpu.vram_mib // 1024} GiB" for gpu in found.gpus)
+    yield Finding("gpus", bool(found.gpus), names or "none", "" if found.gpus else "nvidia-smi")
+    for uuid, node in found.nodes.items():
+        if not os.access(node, os.R_OK | os.W_OK):
+            yield Finding("device", False, f"{node} of {uuid} cannot be opened", "nvidia-modprobe -u -c 0")
+
+
+def examine(config: Config) -> Iterator[Finding]:
+    """Look at one thing after the other, the machine first and the GPUs last."""
+    for look in (_machine, _state, _server, _sandbox, _gpus):
+        yield from look(config)
+    yield Finding("boot", True, f"{clock.boot_id()}, up {clock.boottime() / 3600:.1f} h")

@@ -1,0 +1,127 @@
+"""The processes of this machine as /proc shows them, and how to end a tree of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    pid: int
+    parent: int
+    session: int
+    state: str
+    rss_bytes: int
+
+    @property
+    def is_alive(self) -> bool:
+        return self.state not in "ZXx"
+
+
+def _read(pid: int) -> Process | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name stands in brackets and may hold anything, brackets too.
+            after_name = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return Process(
+        pid=pid,
+        parent=int(after_name[1]),
+        session=int(after_name[3]),
+        state=after_name[0].decode(),
+        rss_bytes=int(after_name[21]) * PAGE,
+    )
+
+
+def snapshot() -> dict[int, Process]:
+    """Read every process there is."""
+    found = (_read(int(name)) for name in os.listdir("/proc") if name.isdecimal())
+    return {process.pid: process for process in found if process is not None}
+
+
+def descendants(roots: Iterable[int], among: dict[int, Process]) -> list[Process]:
+    """List what stands below the roots, the roots left out, parents before children."""
+    children: dict[int, list[Process]] = {}
+    for process in among.values():
+        children.setdefault(process.parent, []).append(process)
+    found: list[Process] = []
+    seen = set(roots)
+    level = list(seen)
+    while level:
+        below = [child for parent in level for child in children.get(parent, []) if child.pid not in seen]
+        seen.update(child.pid for child in below)
+        found += below
+        level = [child.pid for child in below]
+    return found
+
+
+def _names_attempt(pid: int, attempt_id: str) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return f"GAAS_ATTEMPT_ID={attempt_id}".encode() in file.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def survivors(attempt_id: str, supervisor: int | None) -> list[Process]:
+    """List what is left of an attempt whose supervisor is gone.
+
+    Ours is what carries the attempt's id in its environment or belongs to the session that the
+    supervisor led, and all that stands below. While any member of a session lives the kernel gives its
+    number to nobody else; a session whose leader exists is therefore a newer, foreign one.
+    """
+    among = snapshot()
+    session = supervisor if supervisor is not None and supervisor not in among else None
+    ours = [
+        process
+        for process in among.values()
+        if process.is_alive
+        and process.pid != os.getpid()
+        and (process.session == session or _names_attempt(process.pid, attempt_id))
+    ]
+    below = descendants([process.pid for process in ours], among)
+    return ours + [process for process in below if process.is_alive]
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def send(processes: Iterable[Process], number: int) -> None:
+    """Send one signal to each."""
+    for process in processes:
+        _signal(process.pid, number)
+
+
+def kill_all(find: Callable[[], list[Process]], *, between: Callable[[], None] = lambda: None) -> None:
+    """Kill what `find` lists, again and again until it lists nothing.
+
+    Each round first stops what it sees and looks again: a stopped process cannot fork, so a program
+    that forks faster than it is killed is caught too. `between` runs after each round (to reap).
+    """
+    pause = 0.005
+    while True:
+        stopped: set[int] = set()
+        for _ in range(20):
+            new = [process for process in find() if process.pid not in stopped]
+            if not new:
+                break
+            send(new, signal.SIGSTOP)
+            stopped.update(process.pid for process in new)
+        if not stopped:
+            return
+        for pid in stopped:
+            _signal(pid, signal.SIGKILL)
+        between()
+        time.sleep(pause)
+        # What sits in an uninterruptible call may take long to die; waiting for it must cost nothing.
+        pause = min(pause * 2, 0.5)

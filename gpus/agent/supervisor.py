@@ -1,0 +1,366 @@
+"""Run one attempt's program and outlive the agent: `python -m gpus.agent.supervisor <attempt folder>`.
+
+It imports nothing but the standard library, so that it starts quickly and holds little memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import resource
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from . import clock, durable, kernel, processes, progress
+from .attempt import Attempt, Exit, Order
+from .executors import EXECUTORS
+from .logfile import LogFile
+from .protocol import (
+    FAILED,
+    FAULT_HOST,
+    FAULT_NONE,
+    FAULT_USER,
+    SUCCEEDED,
+    TIMED_OUT,
+)
+from .state import read_lease
+from .verdict import Verdict, failure, stopped
+
+POLL_SECONDS = 0.1
+LEASE_SECONDS = 0.5
+FENCE_GRACE_MS = 10_000
+CHUNK = 64 * 1024
+
+EXIT_BUSY, EXIT_ALREADY_STARTED = 4, 5
+
+
+class Supervisor:
+    """Start the program once, watch it, end it with everything it left behind, write how it ended."""
+
+    def __init__(self, attempt: Attempt, order: Order):
+        self.attempt, self.order = attempt, order
+        self.assignment = attempt.assignment
+        self.deadline = order.permitted_at + order.limit_ms / 1000
+        self.memory_limit = self._memory_limit()
+        self.verdict: Verdict | None = None
+        self.kill_at: float | None = None
+        self.status: int | None = None  # wait status of the program
+        self.sandbox_status = b""
+        self.peak_rss = 0
+        self._progress: dict | None = None
+        self._progress_at = self._tree_at = self._lease_at = 0.0
+        self._fence = 0.0
+        self._host_goes_down = False
+
+    def _memory_limit(self) -> int | None:
+        mib = self.assignment.payload.get("memory_mib")
+        return mib * 1024 * 1024 if isinstance(mib, int) and not isinstance(mib, bool) and mib > 0 else None
+
+    # -- start
+
+    def run(self) -> Exit:
+        """Run the program to its end. Steps: permission, record, start, watch, clean up, report."""
+        if (refused := self._not_to_start()) is not None:
+            return refused
+        kernel.adopt_orphans()
+        self._take_signals()
+        self.oom_kills = kernel.out_of_memory_kills()
+        self.log = LogFile(self.attempt.log_path, self.assignment.max_log_bytes)
+        self.started_at = clock.boottime()
+        # From here on nobody may start this attempt again, even if this process dies before the exec.
+        durable.write_json(
+            self.attempt.folder / "started.json",
+            {"at": self.started_at, "supervisor": os.getpid(), "boot": clock.boot_id()},
+        )
+        self._record_start()
+        try:
+            self._spawn()
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            self.log.close()
+            return self._exit(FAILED, FAULT_HOST, "start_failed", f"The program could not be started: {error}.", None)
+        self._watch()
+        processes.kill_all(self._tree, between=self._reap)
+        self._reap()
+        self._drain()
+        self._write_progress()
+        with contextlib.suppress(OSError):
+            self.log.close()
+        return self._conclude()
+
+    def _not_to_start(self) -> Exit | None:
+        """End before the start what was stopped, is out of time or lost its lease since the permission."""
+        self._look_for_verdict()
+        if self.verdict is None:
+            return None
+        verdict = self.verdict
+        self.started_at = clock.boottime()
+        return self._exit(verdict.outcome, verdict.fault, verdict.code, verdict.detail, None)
+
+    def _record_start(self) -> None:
+        if not self.order.start_record:
+            return
+        line = f"{self.attempt.id} {self.assignment.task_id} {self.attempt.epoch} {time.time():.6f}\n"
+        fd = os.open(self.order.start_record, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.write(fd, line.encode())
+        os.close(fd)
+
+    def _spawn(self) -> None:
+        executor = EXECUTORS[self.assignment.executor]
+        self.selector = selectors.DefaultSelector()
+        output, output_end = os.pipe()
+        side, side_end = os.pipe()
+        woken, wake = os.pipe()
+        for fd in (woken, wake):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self.wake = woken
+        launch = executor.launch(self.assignment, self.order, self.attempt.folder, side_end)
+        supervisor = os.getpid()
+        sandboxed = bool(self.order.bubblewrap)
+        program = subprocess.Popen(
+            launch.argv,
+            env=launch.env,
+            cwd=launch.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output_end,
+            stderr=output_end,
+            pass_fds=launch.descriptors,
+            process_group=0,
+            preexec_fn=lambda: kernel.bind_child(supervisor, may_gain_rights=sandboxed),
+        )
+        self.pid = program.pid
+        program.returncode = 0  # reaped below with all that is adopted, never by Popen
+        for fd in {output_end, side_end, *launch.descriptors}:
+            os.close(fd)
+        self.readers = {output: progress.Reader(), side: progress.Reader(bare=True)}
+        self.output = output
+        self.status_fd = launch.status_fd
+        for fd in filter(None, (output, side, launch.status_fd)):
+            os.set_blocking(fd, False)
+        for fd in filter(None, (output, side, launch.status_fd, woken)):
+            self.selector.register(fd, selectors.EVENT_READ)
+
+    def _take_signals(self) -> None:
+        """Take note of signals; handlers, unlike SIG_IGN, are not passed on to the program."""
+
+        def going_down(*_: object) -> None:
+            self._host_goes_down = True
+
+        signal.signal(signal.SIGTERM, going_down)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+
+    # -- watch
+
+    def _watch(self) -> None:
+        """Wait until the program has ended; after a verdict, until its whole tree has, or its grace is over."""
+        while True:
+            for key, _ in self.selector.select(POLL_SECONDS):
+                self._read(key.fd)
+            self._reap()
+            self._look_at_tree()
+            if self.verdict is None and self.status is not None:
+                return
+            if self.verdict is None:
+                self._look_for_verdict()
+                if self.verdict is not None:
+                    self._end(self.verdict)
+            elif self._is_over():
+                return
+            self._write_progress(at_most_each=0.25)
+
+    def _is_over(self) -> bool:
+        assert self.verdict is not None  # noqa: S101
+        assert self.kill_at is not None  # noqa: S101
+        asked = self.attempt.stop_asked()
+        if asked is not None and asked["grace_ms"] < self.verdict.grace_ms:
+            self.kill_at = min(self.kill_at, clock.boottime() + asked["grace_ms"] / 1000)
+        return clock.boottime() >= self.kill_at or not self._tree()
+
+    def _read(self, fd: int) -> None:
+        try:
+            chunk = os.read(fd, CHUNK)
+        except BlockingIOError:
+            return
+        if fd == self.wake:
+            return
+        if not chunk:
+            self.selector.unregister(fd)
+            return
+        if fd == self.status_fd:
+            self.sandbox_status += chunk[: 8192 - len(self.sandbox_status)]
+            return
+        if fd == self.output:
+            self._keep_output(chunk)
+        self._progress = self.readers[fd].feed(chunk) or self._progress
+
+    def _keep_output(self, chunk: bytes) -> None:
+        try:
+            self.log.write(chunk)
+        except OSError as error:
+            if self.verdict is None:
+                detail = f"The log could not be written: {error.strerror}."
+                self._end(Verdict(FAILED, FAULT_HOST, "disk", detail, self.assignment.grace_ms))
+
+    def _drain(self) -> None:
+        """Read what is still in the pipes; all that could write is dead, so this ends."""
+        for fd in list(self.selector.get_map()):
+            with contextlib.suppress(BlockingIOError):
+                while fd in self.selector.get_map() and fd != self.wake:
+                    os.set_blocking(fd, False)
+                    chunk = os.read(fd, CHUNK)
+                    if not chunk:
+                        break
+                    if fd == self.status_fd:
+                        self.sandbox_status += chunk[: 8192 - len(self.sandbox_status)]
+                        continue
+                    if fd == self.output:
+                        with contextlib.suppress(OSError):
+                            self.log.write(chunk)
+                    self._progress = self.readers[fd].feed(chunk) or self._progress
+
+    def _write_progress(self, at_most_each: float = 0.0) -> None:
+        now = clock.boottime()
+        if self._progress is None or now - self._progress_at < at_most_each:
+            return
+        with contextlib.suppress(OSError):
+            durable.write_json(self.attempt.folder / "progress.json", self._progress, durable=False)
+        self._progress, self._progress_at = None, now
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                if pid == self.pid:
+                    self.status = status
+
+    def _tree(self) -> list[processes.Process]:
+        return [p for p in processes.descendants([os.getpid()], processes.snapshot()) if p.is_alive]
+
+    def _look_at_tree(self) -> None:
+        """Measure memory and count processes; reading /proc may take at most a few per cent of the time."""
+        now = time.monotonic()
+        if now < self._tree_at:
+            return
+        tree = self._tree()
+        self._tree_at = time.monotonic() + max(0.25, 30 * (time.monotonic() - now))
+        rss = sum(process.rss_bytes for process in tree)
+        self.peak_rss = max(self.peak_rss, rss)
+        if self.verdict is not None:
+            return
+        if self.memory_limit is not None and rss > self.memory_limit:
+            detail = f"The program used {rss >> 20} MiB of memory; its limit is {self.memory_limit >> 20} MiB."
+            self._end(Verdict(FAILED, FAULT_USER, "out_of_memory", detail, 0))
+        elif len(tree) > self.order.max_processes:
+            detail = f"The program made {len(tree)} processes; the limit is {self.order.max_processes}."
+            self._end(Verdict(FAILED, FAULT_USER, "too_many_processes", detail, 0))
+
+    # -- end
+
+    def _look_for_verdict(self) -> None:
+        now = clock.boottime()
+        if (asked := self.attempt.stop_asked()) is not None:
+            self.verdict = stopped(asked["reason"], asked["grace_ms"])
+        elif self._host_goes_down:
+            detail = "The host goes down and ended the program."
+            self.verdict = Verdict(FAILED, FAULT_HOST, "host_shutdown", detail, self.assignment.grace_ms)
+        elif now >= self.deadline:
+            detail = f"The time limit of {self.order.limit_ms / 1000:g} s was reached."
+            self.verdict = Verdict(TIMED_OUT, FAULT_USER, "time_limit", detail, self.assignment.grace_ms)
+        elif now >= self._fenced_at(now):
+            grace = min(self.assignment.grace_ms, FENCE_GRACE_MS)
+            detail = "The host was out of touch with the server for too long."
+            self.verdict = Verdict(FAILED, FAULT_HOST, "fenced", detail, grace)
+
+    def _fenced_at(self, now: float) -> float:
+        """Give the moment past which the server may run this attempt elsewhere.
+
+        When the file cannot be read the last known moment stands, so losing it cannot prolong a lease.
+        """
+        if now >= self._lease_at:
+            self._lease_at = now + LEASE_SECONDS
+            self._fence = read_lease(Path(self.order.lease_path)) or self._fence
+        return self._fence
+
+    def _end(self, verdict: Verdict) -> None:
+        """Send TERM to all that runs, bubblewrap itself left out: its death would kill the rest at once."""
+        self.verdict = verdict
+        self.kill_at = clock.boottime() + verdict.grace_ms / 1000
+        frame = {self.pid, self._sandbox_child()} if self.order.bubblewrap else set()
+        processes.send([p for p in self._tree() if p.pid not in frame], signal.SIGTERM)
+
+    def _sandbox_report(self) -> dict:
+        report: dict = {}
+        for line in self.sandbox_status.splitlines():
+            with contextlib.suppress(ValueError):
+                report |= json.loads(line)
+        return report
+
+    def _sandbox_child(self) -> int | None:
+        if self.status_fd is not None and self.status_fd in self.selector.get_map():
+            with contextlib.suppress(BlockingIOError):
+                self._read(self.status_fd)
+        return self._sandbox_report().get("child-pid")
+
+    def _conclude(self) -> Exit:
+        exit_code = None if self.status is None else os.waitstatus_to_exitcode(self.status)
+        if exit_code is not None and exit_code < 0:
+            exit_code = 128 - exit_code  # as a shell shows a signal
+        if self.verdict is not None:
+            verdict = self.verdict
+            return self._exit(verdict.outcome, verdict.fault, verdict.code, verdict.detail, exit_code)
+        if exit_code == 0:
+            return self._exit(SUCCEEDED, FAULT_NONE, "", "", 0)
+        if self.order.bubblewrap and exit_code == 1 and "exit-code" not in self._sandbox_report():
+            detail = "The sandbox could not be set up; the log says why."
+            return self._exit(FAILED, FAULT_HOST, "sandbox_failed", detail, exit_code)
+        if exit_code == 128 + signal.SIGKILL and kernel.out_of_memory_kills() > self.oom_kills:
+            detail = "The kernel killed the program because memory ran out."
+            return self._exit(FAILED, FAULT_USER, "out_of_memory", detail, exit_code)
+        code, detail = failure(exit_code, self.assignment.payload.get("command"))
+        return self._exit(FAILED, FAULT_USER, code, detail, exit_code)
+
+    def _exit(self, outcome: str, fault: str, code: str, detail: str, exit_code: int | None) -> Exit:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return Exit(
+            outcome=outcome,
+            fault=fault,
+            code=code,
+            detail=detail,
+            exit_code=exit_code,
+            elapsed_ms=int((clock.boottime() - self.started_at) * 1000),
+            usage={
+                "peak_rss_mib": max(self.peak_rss >> 20, used.ru_maxrss >> 10),
+                "cpu_seconds": round(used.ru_utime + used.ru_stime, 3),
+            },
+        )
+
+
+def main(folder: str) -> int:
+    attempt = Attempt.load(Path(folder))
+    if attempt is None:
+        return 2
+    lock = os.open(attempt.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return EXIT_BUSY
+    if attempt.has_started or attempt.exit() is not None:
+        return EXIT_ALREADY_STARTED
+    order = Order.from_wire(durable.read_json(attempt.folder / "order.json"))
+    ended = Supervisor(attempt, order).run()
+    with contextlib.suppress(FileNotFoundError):  # the agent's state was taken away: nobody is left to be told
+        attempt.keep_exit(ended)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
