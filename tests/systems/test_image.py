@@ -1,0 +1,84 @@
+"""The image is built from the Dockerfile and run: it serves, says that it is healthy and stops when told to."""
+
+from __future__ import annotations
+
+import os
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from tests.peers import Missing, free_port
+from tests.systems.engine import ROOT, Engine, docker_engine, health
+
+NAME = f"gaas-test-{os.getpid()}"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    # An engine needs rights of the kernel that no package gives: its absence is a skip even where CI=true.
+    try:
+        with docker_engine() as engine:
+            yield engine
+    except Missing as why:
+        pytest.skip(f"the image was not built: {why}")
+
+
+@pytest.fixture(scope="module")
+def image(engine: Engine) -> Iterator[str]:
+    started = time.monotonic()
+    try:
+        base, options = engine.base_image("requirements-dev.txt")
+    except Missing as why:
+        pytest.skip(f"the image was not built: {why}")
+    print(f"\nbase image {base} after {time.monotonic() - started:.0f} s", flush=True)
+    started = time.monotonic()
+    engine.docker("build", *options, "--build-arg", f"BASE_IMAGE={base}", "--tag", NAME, str(ROOT))
+    print(f"built in {time.monotonic() - started:.0f} s", flush=True)
+    yield NAME
+    engine.docker("image", "rm", "--force", NAME, check=False)
+
+
+@pytest.fixture(scope="module")
+def server(engine: Engine, image: str) -> Iterator[str]:
+    """A container of the image on the host's network, as `docker run` of the README starts it but for the port."""
+    port = free_port()
+    container = f"{NAME}-up"
+    engine.docker("run", "--detach", "--name", container, "--network", "host", "--env", f"PORT={port}", image)
+    deadline = time.monotonic() + 60
+    try:
+        while health(engine, container) == "starting" and time.monotonic() < deadline:
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}"
+        print(engine.docker("logs", container, check=False).stdout[-2000:])
+    finally:
+        engine.docker("rm", "--force", "--volumes", container, check=False)
+
+
+class TestImage:
+    def test_it_says_that_it_is_healthy(self, engine: Engine, server: str) -> None:
+        logs = engine.docker("logs", f"{NAME}-up", check=False)
+        assert health(engine, f"{NAME}-up") == "healthy", logs.stdout[-3000:] + logs.stderr[-3000:]
+
+    @pytest.mark.parametrize("path", ["/livez", "/readyz", "/", "/admin/login/", "/api/schema/"])
+    def test_it_serves(self, server: str, path: str) -> None:
+        with urllib.request.urlopen(server + path, timeout=10) as answer:
+            assert answer.status == 200
+
+    def test_it_serves_the_files_that_the_build_collected(self, server: str) -> None:
+        with urllib.request.urlopen(f"{server}/static/unfold/css/styles.css", timeout=10) as answer:
+            assert answer.headers["Content-Type"].startswith("text/css")
+
+    def test_it_does_not_run_as_root(self, engine: Engine, server: str) -> None:
+        assert engine.docker("exec", f"{NAME}-up", "id", "-un").stdout.strip() == "gaas"
+
+    @pytest.mark.parametrize("forgotten", [".env", ".git", "tests", "var", "gaas/tests"])
+    def test_it_carries_nothing_that_it_does_not_need(self, engine: Engine, image: str, forgotten: str) -> None:
+        found = engine.docker("run", "--rm", "--network", "none", image, "ls", "-d", forgotten, check=False)
+        assert found.returncode != 0
+
+    def test_it_stops_when_told_to(self, engine: Engine, server: str) -> None:
+        started = time.monotonic()
+        engine.docker("stop", "--time", "30", f"{NAME}-up")
+        assert time.monotonic() - started < 25
