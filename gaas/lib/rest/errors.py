@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.core import signals
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import UnreadablePostError
+from django.utils.log import log_response
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework import exceptions
@@ -56,6 +58,21 @@ class Handler(ExceptionHandler):
         headers: dict[str, str] = super().get_headers(exc)
         headers.update(getattr(exc, "headers", {}))
         return headers
+
+    def report_exception(self, exc: exceptions.APIException, response: Response) -> None:
+        """Tell Django's listeners, and write the traceback to the log `error`."""
+        if exc.status_code < 500:
+            return
+        request = getattr(self.context.get("request"), "_request", None)
+        signals.got_request_exception.send(sender=None, request=request)
+        log_response(
+            "%s at %s",
+            type(self.exc).__name__,
+            getattr(request, "path", ""),
+            response=response,
+            request=request,
+            exception=self.exc,
+        )
 
 
 class Formatter(ExceptionFormatter):

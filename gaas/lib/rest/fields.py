@@ -167,7 +167,7 @@ class LabelsField(serializers.DictField):
 
     default_error_messages = {
         "too_many": "Give at most {most} labels.",
-        "bad_key": "A key has 1 to 63 letters, digits, dots, slashes, underscores or dashes: {key!r} has not.",
+        "bad_key": "A key has 1 to 63 letters, digits, dots, slashes, underscores or dashes: {name!r} has not.",
     }
 
     _key = RegexValidator(re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?\Z", re.ASCII))
@@ -183,5 +183,5 @@ class LabelsField(serializers.DictField):
             self.fail("too_many", most=self.most)
         for key in labels:
             if not self._key.regex.match(key):
-                self.fail("bad_key", key=key[:64])
+                self.fail("bad_key", name=key[:64])
         return labels
