@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -29,7 +28,7 @@ def believable(samples: Iterable[Any], uuids: Collection[str]) -> tuple[dict[str
             value = sample.get(name)
             if value is None:
                 continue
-            if is_number(value) and 0 <= value <= most:
+            if _is_number(value) and 0 <= value <= most:
                 values[name] = value
             else:
                 warnings.append(f"metrics[{position}].{name} is no number from 0 to {most:.0f}; dropped.")
@@ -40,5 +39,6 @@ def believable(samples: Iterable[Any], uuids: Collection[str]) -> tuple[dict[str
     return kept, warnings
 
 
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_number(value: Any) -> bool:
+    # NaN and the infinities fail the bounds, since no comparison with NaN holds.
+    return isinstance(value, int | float) and not isinstance(value, bool)
