@@ -84,7 +84,17 @@ def docker_engine() -> Iterator[Engine]:
         raise Missing("no Docker engine answers, and starting one needs root and dockerd")
     folder = Path(tempfile.mkdtemp(prefix="gaas-docker-"))
     own = Engine(host=f"unix://{folder}/docker.sock", is_own=True)
-    command = ["dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", "--host", own.host]
+    # In a mount namespace of its own: what it mounts is gone with it, and the folder can be removed.
+    command = [
+        "unshare",
+        "--mount",
+        "dockerd",
+        "--iptables=false",
+        "--ip6tables=false",
+        "--bridge=none",
+        "--host",
+        own.host,
+    ]
     places = {"--data-root": "data", "--exec-root": "exec", "--pidfile": "pid"}
     command += [part for option, name in places.items() for part in (option, str(folder / name))]
     with (folder / "log").open("wb") as log:
