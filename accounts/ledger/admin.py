@@ -78,7 +78,7 @@ class HoldAdmin(ViewOnlyAdmin):
     search_fields = ("key__startswith",)
     search_help_text = "Beginning of a key, or an id"
 
-    @admin.display(description="Held at first or extended to")
+    @admin.display(description="Held")
     def amount_shown(self, hold: Hold) -> str:
         return hold.balance.asset.show(hold.amount)
 

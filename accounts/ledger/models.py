@@ -161,6 +161,7 @@ class Hold(Row, WrittenByServices):
         ]
         indexes = [
             models.Index(name="hold_of_balance", fields=["balance", "-id"]),
+            models.Index(name="hold_by_state", fields=["state", "-id"]),
             models.Index(name="hold_due", fields=["expires_at"], condition=Q(state=HoldState.OPEN)),
         ]
 
