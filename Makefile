@@ -53,11 +53,13 @@ test-bare: ## Clone into a bare Debian, run `make demo` and `make test` there; n
 lint: dev typecheck ## Style, layers, types, system checks for production, missing migrations
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	.venv/bin/lint-imports --no-timing
-	@key=$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(64))') && \
-	    set -x && export SECRET_KEY=$$key BASE_URL=https://gaas.example LOG_LEVEL=WARNING && \
-	    $(SQLITE) $(PYTHON) manage.py check --deploy --fail-level WARNING && \
-	    $(SQLITE) $(PYTHON) manage.py makemigrations --check --dry-run
+	.venv/bin/lint-imports --no-logo
+	@echo "$(PYTHON) manage.py check --deploy; makemigrations --check"
+	@SECRET_KEY=$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(64))') && \
+	    export SECRET_KEY BASE_URL=https://gaas.example LOG_LEVEL=WARNING && \
+	    export DATABASE_URL=sqlite://:memory: BROKER_URL=memory:// && \
+	    $(PYTHON) manage.py check --deploy --fail-level WARNING && \
+	    $(PYTHON) manage.py makemigrations --check --dry-run
 
 typecheck: dev ## Types of the kernel, the services and the pure modules
 	SECRET_KEY=types $(PYTHON) -m mypy
