@@ -125,6 +125,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
+                "permissions": [("grant_hours", "Can grant hours to an account")],
                 "verbose_name": "account",
                 "ordering": ["-id"],
                 "abstract": False,

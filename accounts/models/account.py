@@ -35,6 +35,7 @@ class Account(Row):
 
     class Meta(Row.Meta):
         verbose_name = "account"
+        permissions = [("grant_hours", "Can grant hours to an account")]
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(kind=AccountKind.PERSON, person__isnull=False)

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
-from django.db import models
+from datetime import datetime
+from typing import Any
+
+from django.db import models, transaction
 
 from accounts.querysets import TokenFamilyQuerySet
+from gaas.audit.services import record
+from gaas.lib.errors import Conflict
 from gaas.lib.rows import Row
 
 
@@ -28,3 +33,11 @@ class TokenFamily(Row):
 
     def __str__(self) -> str:
         return f"Log-in of {self.user}"
+
+    def end(self, *, by: Any, now: datetime) -> None:
+        """Log out for somebody else. Raises Conflict for a log-in that has ended."""
+        with transaction.atomic():
+            if not TokenFamily.objects.filter(pk=self.pk).end(now=now):
+                raise Conflict("This log-in has ended already.")
+            self.ended_at = now
+            record(action="log_in.end", obj=self, by=by, now=now)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
@@ -7,6 +8,8 @@ from django.db import models, transaction
 from django.db.models.functions import Lower
 
 from accounts.querysets import UserManager, normal_email
+from gaas.audit.services import record
+from gaas.lib.errors import Conflict, NotAllowed
 from gaas.lib.rows import Row
 
 
@@ -57,3 +60,26 @@ class User(Row, AbstractBaseUser, PermissionsMixin):
 
     def get_short_name(self) -> str:
         return self.name or self.email.partition("@")[0]
+
+    def switch_off(self, *, by: Any, now: datetime) -> None:
+        """Keep the user from logging in; what is logged in is refused from now on.
+
+        Raises Conflict for one who is switched off already, and NotAllowed for oneself and for a
+        superuser by anybody less.
+        """
+        if self == by:
+            raise NotAllowed("Somebody else has to switch you off.")
+        if self.is_superuser and not by.is_superuser:
+            raise NotAllowed("Switching off a superuser takes another one.")
+        with transaction.atomic():
+            if not User.objects.filter(pk=self.pk, is_active=True).update(is_active=False, updated_at=now):
+                raise Conflict("This user is switched off already.")
+            self.is_active = False
+            record(
+                action="user.switch_off",
+                obj=self,
+                by=by,
+                before={"is_active": True},
+                after={"is_active": False},
+                now=now,
+            )

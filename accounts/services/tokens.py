@@ -104,11 +104,6 @@ def log_out(*, token: str) -> None:
     TokenFamily.objects.filter(pk=_uuid(read), user=_user_id(read)).end(now=clock.now())
 
 
-def end_log_ins(*, user: User, now: datetime) -> int:
-    """End every family of a user; return how many there were."""
-    return TokenFamily.objects.filter(user=user).end(now=now)
-
-
 def live_log_in(*, token: str, kinds: tuple[type[Token], ...] = (AccessToken,)) -> tuple[User, Token]:
     """Give the user and the claims of a token that stands, in one query.
 

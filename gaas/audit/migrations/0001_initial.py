@@ -50,7 +50,7 @@ class Migration(migrations.Migration):
                 "abstract": False,
                 "indexes": [
                     models.Index(fields=["action", "-id"], name="audit_action"),
-                    models.Index(fields=["object_type", "object_id", "-id"], name="audit_object"),
+                    models.Index(fields=["object_id", "-id"], name="audit_object"),
                     models.Index(fields=["account_id", "-id"], name="audit_account"),
                 ],
             },

@@ -1,0 +1,6 @@
+from accounts.admin.accounts import AccountAdmin
+from accounts.admin.quota_requests import QuotaRequestAdmin
+from accounts.admin.token_families import TokenFamilyAdmin
+from accounts.admin.users import GroupAdmin, UserAdmin
+
+__all__ = ["AccountAdmin", "GroupAdmin", "QuotaRequestAdmin", "TokenFamilyAdmin", "UserAdmin"]

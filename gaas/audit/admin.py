@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.contrib.filters.admin import RangeDateTimeFilter, TextFilter
+
+from gaas.audit.models import AuditEvent
+from gaas.lib.admin import ViewOnlyAdmin
+
+
+class _ExactFilter(TextFilter):
+    """Narrow by a text that an index finds; a list of all values would read the whole table."""
+
+    lookup = ""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset.filter(**{self.lookup: self.value().strip()}) if self.value() else queryset
+
+
+class ActionFilter(_ExactFilter):
+    title = "action, such as account.grant_hours"
+    parameter_name = lookup = "action"
+
+
+class ActorFilter(_ExactFilter):
+    title = "e-mail address of who did it"
+    parameter_name = "by"
+    lookup = "actor__email"
+
+
+class AccountFilter(_ExactFilter):
+    title = "account id"
+    parameter_name = lookup = "account_id"
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ViewOnlyAdmin):
+    """Show who did what, to what, and why."""
+
+    list_display = ("at", "action", "actor_label", "object_type", "object_label", "reason", "address")
+    list_filter = (ActionFilter, ActorFilter, AccountFilter, ("at", RangeDateTimeFilter))
+    list_filter_submit = True
+    search_fields = ("object_id__exact",)
+    search_help_text = "The id of what was acted upon."
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[Any, bool]:
+        """Find events by the id of their object; it is what people have at hand, not the event's own."""
+        term = search_term.strip().lower()
+        return (queryset.filter(object_id=term) if term else queryset), False

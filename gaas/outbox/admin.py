@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from gaas.lib import clock
+from gaas.lib.admin import ViewOnlyAdmin
+from gaas.lib.reasons import verb_action
+from gaas.outbox import services
+from gaas.outbox.models import Mail
+
+
+@admin.register(Mail)
+class MailAdmin(ViewOnlyAdmin):
+    """Show what was posted. The text stays unseen: letters may carry links that let somebody in."""
+
+    list_display = ("created_at", "to", "subject", "sent_at", "tries", "due_at", "last_error")
+    list_filter = (("sent_at", admin.EmptyFieldListFilter),)
+    search_fields = ("to__startswith", "key__startswith")
+    search_help_text = "The beginning of an e-mail address or of a key, or an id."
+    fields = ("to", "subject", "key", "created_at", "due_at", "sent_at", "tries", "last_error")
+    actions = ("retry",)
+    actions_detail = ("retry",)
+
+    @verb_action(description="Send again", done="to be sent again", permissions=["retry"], icon="forward_to_inbox")
+    def retry(self, request: HttpRequest, mail: Mail, data: dict[str, Any]) -> None:
+        services.retry(mail=mail, now=clock.now())
+
+    def has_retry_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("outbox.change_mail")
