@@ -3,10 +3,15 @@
 
 import os
 import sys
+from pathlib import Path
+
+from gaas import home
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gaas.settings")
+    if sys.argv[1:2] and sys.argv[1] in home.VERBS:
+        home.prepare(sys.argv[2:], Path(__file__).resolve().parent)
     try:
         from django.core.management import execute_from_command_line
     except ImportError as missing:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dramatiq
 
-from accounts.services import tokens
+from accounts.services.tokens import forget_outlived_log_ins
 from gaas.lib import clock
 
 
 @dramatiq.actor(queue_name="sweep", max_retries=0)
 def forget_log_ins(**_: object) -> None:
     """Delete log-ins whose last refresh token has run out."""
-    tokens.forget_outlived_log_ins(now=clock.now())
+    forget_outlived_log_ins(now=clock.now())

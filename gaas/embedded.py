@@ -25,9 +25,8 @@ class Embedded:
 
     def start(self) -> None:
         broker = dramatiq.get_broker()
-        # Time limits and shutdown notices only work in processes that have said they booted.
-        broker.emit_before("process_boot")
         self._worker = Worker(broker, worker_threads=self.threads, worker_timeout=100)
+        # Time limits and shutdown notices only work in a process that has said it booted.
         broker.emit_after("process_boot")
         self._worker.start()
         self._beat = beat.scheduler(blocking=False)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import threading
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import django
@@ -44,7 +45,7 @@ class Live:
         elif scope["type"] == "http" and scope["path"] == waits.PATH:
             await self.waits(scope, receive, send)
         elif scope["type"] == "http":
-            await self.django(scope, receive, send)
+            await self.django(scope, _coroutine(receive), _coroutine(send))
         else:
             await send({"type": "websocket.close", "code": 1000})
 
@@ -70,6 +71,15 @@ class Live:
                 self.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def _coroutine(call: Callable[..., Awaitable[Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Make a coroutine function of the server's awaitables, which a2wsgi runs from its threads."""
+
+    async def called(*args: Any) -> Any:
+        return await call(*args)
+
+    return called
 
 
 class _Listener(threading.Thread):

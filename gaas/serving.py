@@ -37,13 +37,22 @@ async def _serve(host: str, port: int, on_start: Callable[[], None]) -> None:
         loop.add_signal_handler(name, stop.set)
     application.start(loop)
     serving = asyncio.ensure_future(server.serve())
-    loop.call_later(0.2, on_start)
+    # In a thread: what starts beside the server talks to the database.
+    started = loop.run_in_executor(None, on_start)
     stopped = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({serving, stopped, _failure_of(started)}, return_when=asyncio.FIRST_COMPLETED)
     application.stop()
+    await started
     if not serving.done():
         server.stop()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(serving), GRACE_SECONDS)
     if serving.done() and not serving.cancelled():
         serving.result()
+
+
+def _failure_of(started: asyncio.Future[None]) -> asyncio.Future[None]:
+    """Give a future that ends only if the start fails, so that the server does not run on half started."""
+    failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    started.add_done_callback(lambda done: done.exception() and not failure.done() and failure.set_result(None))
+    return failure
