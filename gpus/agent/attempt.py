@@ -14,6 +14,7 @@ box/              the folders that the program sees: work, output, input, checkp
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -131,7 +132,7 @@ class Attempt:
 
     @property
     def state(self) -> str:
-        if (self.folder / "exit.json").exists():
+        if (self.folder / "exit.json").exists() or not self.folder.exists():
             return ENDED
         return RUNNING if self.has_started else PREPARING
 
@@ -158,9 +159,14 @@ class Attempt:
     # -- stopping
 
     def ask_stop(self, reason: str, grace_ms: int) -> None:
-        """Ask the supervisor to end the program. A later request with less grace replaces the first."""
+        """Ask the supervisor to end the program. A later request with less grace replaces the first.
+
+        An attempt that was forgotten meanwhile has nothing left to stop.
+        """
         asked = self.stop_asked()
-        if asked is None or grace_ms < asked["grace_ms"]:
+        if asked is not None and grace_ms >= asked["grace_ms"]:
+            return
+        with contextlib.suppress(FileNotFoundError):
             durable.write_json(self.folder / "stop", {"reason": reason, "grace_ms": max(0, grace_ms)})
 
     def stop_asked(self) -> dict[str, Any] | None:

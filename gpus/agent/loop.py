@@ -141,16 +141,20 @@ class Agent:
     def _sync_once(self) -> None:
         try:
             answer = self._sync()
+            self._converge(answer)
         except Unreachable as error:
             self._tell(logging.WARNING, f"no contact with {self.client.server}: {error}")
             self.alarm.not_before(self._backoff.next(error.retry_after))
         except Refused as refused:
             self._after_refusal(refused)
+        except Exception:
+            # A full disk, say: what runs must not lose its lease over it, so the next try may do better.
+            log.exception("the sync failed")
+            self.alarm.not_before(self._backoff.next())
         else:
             self._tell(logging.INFO, f"in contact with {self.client.server}, host is {answer.host_status}")
             self._backoff.reset()
             self.alarm.lift()
-            self._converge(answer)
             period = self.timers.sync_busy_seconds if self.runners else self.timers.sync_idle_seconds
             self.alarm.ring(period * random.uniform(0.8, 1.2))  # noqa: S311
 

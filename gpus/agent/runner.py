@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("gaas.agent")
 
 TICK_SECONDS = 0.1
+YOUNG_TICKS, YOUNG_TICK_SECONDS = 100, 0.02  # a short task is not made to wait for a tick
 SPAWNS = 3
 INCOMPLETE_TRIES = 5
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +65,7 @@ class Runner(threading.Thread):
         self.progress: dict | None = None
         self._progress_stamp = 0
         self._spawns = 0
-        self._is_discarded = False
+        self._is_discarded = self._is_finishing = False
         self._nudged = threading.Event()
 
     # -- called by the loop
@@ -90,7 +91,9 @@ class Runner(threading.Thread):
 
     def discard(self, reason: str) -> None:
         if not self._is_discarded:
-            log.warning("%s: is no longer ours (%s); ending and forgetting it", self.attempt, reason)
+            # While its end is being reported this is the other half of a race with a sync, and no news.
+            level = logging.DEBUG if self._is_finishing else logging.WARNING
+            log.log(level, "%s: is no longer ours (%s); ending and forgetting it", self.attempt, reason)
             self._is_discarded = True
             self.attempt.ask_stop("discarded", 0)
             self.nudge()
@@ -137,8 +140,8 @@ class Runner(threading.Thread):
                 self._start()
         self._watch()
         self._finish()
-        self.attempt.remove()
         self.agent.forget(self)
+        self.attempt.remove()
 
     def _pause(self, seconds: float) -> None:
         """Wait, but not for long past a nudge. Raises Closing and Discarded."""
@@ -225,7 +228,9 @@ class Runner(threading.Thread):
 
     def _watch(self) -> None:
         """Ship the log and pick up progress until the attempt has ended and its supervisor is gone."""
+        ticks = 0
         while True:
+            ticks += 1
             self._take_progress()
             moved = self.shipper.step()
             is_starting = self.supervisor is not None and self.supervisor.poll() is None
@@ -233,7 +238,10 @@ class Runner(threading.Thread):
                 if self.attempt.exit() is not None:
                     return
                 self._without_supervisor()
-            self._pause(0 if moved and not self.shipper.is_whole else TICK_SECONDS)
+            if not moved or self.shipper.is_whole:
+                self._pause(YOUNG_TICK_SECONDS if ticks < YOUNG_TICKS else TICK_SECONDS)
+            else:
+                self._pause(0)
 
     def _without_supervisor(self) -> None:
         """Decide about an attempt that nobody supervises and that has no end on record."""
@@ -278,6 +286,7 @@ class Runner(threading.Thread):
         """Report the end until the server has taken it; its log goes first."""
         ended = self.attempt.exit()
         assert ended is not None  # noqa: S101
+        self._is_finishing = True
         self._take_progress()
         result, note = self._result(ended)
         incomplete = 0
@@ -342,8 +351,8 @@ class Runner(threading.Thread):
                 return False
         if (self.attempt.started() or {}).get("boot") == clock.boot_id():
             self._kill_survivors()
-        self.attempt.remove()
         self.agent.forget(self)
+        self.attempt.remove()
         return True
 
 

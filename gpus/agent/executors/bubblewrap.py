@@ -92,9 +92,11 @@ def arguments(
     wanted += ["--proc", "/proc", "--dev", "/dev"]
     for node in device_nodes:
         wanted += ["--dev-bind", node, node]
-    if "--size" in _options(bubblewrap):
-        wanted += ["--size", str(tmp_mib * 1024 * 1024)]
-    wanted += ["--tmpfs", "/tmp", "--dir", "/run", "--dir", "/var/tmp", "--dir", "/etc"]  # noqa: S108
+    for path in ("/tmp", "/dev/shm"):  # noqa: S108
+        if "--size" in _options(bubblewrap):
+            wanted += ["--size", str(tmp_mib * 1024 * 1024)]
+        wanted += ["--tmpfs", path]
+    wanted += ["--dir", "/run", "--dir", "/etc", "--dir", "/var", "--symlink", "../tmp", "/var/tmp"]  # noqa: S108
     for name in ETC + (ETC_NETWORK if network else ()):
         wanted += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     for path, fd in data.items():
@@ -104,4 +106,5 @@ def arguments(
     for name in ("work", "output", "checkpoint"):
         wanted += ["--bind", str(box / name), f"{BOX}/{name}"]
     wanted += ["--ro-bind", str(box / "input"), f"{BOX}/input"]
-    return [*wanted, "--chdir", f"{BOX}/work"]
+    # Both are memory too, without a limit of their own.
+    return [*wanted, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", f"{BOX}/work"]
