@@ -43,8 +43,8 @@ second = [random.gauss(0, 0.4) for _ in range(HIDDEN + 1)]
 
 
 def forward(inputs):
-    hidden = [math.tanh(sum(w * v for w, v in zip(row, inputs, strict=False))) for row in first]
-    score = second[-1] + sum(w * h for w, h in zip(second, hidden, strict=False))
+    hidden = [math.tanh(sum(w * v for w, v in zip(row, inputs))) for row in first]
+    score = second[-1] + sum(w * h for w, h in zip(second, hidden))
     return hidden, 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, score))))
 
 
@@ -60,6 +60,7 @@ def report(step, of, metrics):
 
 began = time.monotonic()
 shown, epoch, loss = -1, 0, 0.0
+print(f"two spirals: {len(train)} points to learn, {len(test)} to test, {HIDDEN} hidden units", flush=True)
 while (spent := time.monotonic() - began) < SECONDS:
     epoch += 1
     loss = 0.0
@@ -78,6 +79,7 @@ while (spent := time.monotonic() - began) < SECONDS:
     if int(spent) > shown:
         shown = int(spent)
         test_accuracy = accuracy(test)
+        print(f"epoch {epoch:4d}  loss {loss:.4f}  test accuracy {test_accuracy:.3f}", flush=True)
         report(
             min(shown, int(SECONDS)), int(SECONDS), {"loss": round(loss, 4), "test_accuracy": round(test_accuracy, 3)}
         )
@@ -91,3 +93,4 @@ result = {
 }
 with open(os.path.join(os.environ.get("GAAS_OUTPUT", "."), "result.json"), "w") as file:
     json.dump(result, file)
+print(f"done: {result}", flush=True)
