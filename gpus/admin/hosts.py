@@ -1,0 +1,174 @@
+"""Hosts: who they are, when they were heard, and what to do with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.humanize.templatetags.humanize import naturaltime
+from django.db.models import Count, DateTimeField, OuterRef, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from django.utils.html import format_html
+from unfold.decorators import display
+from unfold.enums import ActionVariant
+
+from gaas.lib import clock
+from gaas.lib.admin import LeanAdmin
+from gaas.lib.reasons import OptionalReasonForm, ReasonForm, verb_action
+from gpus import services
+from gpus.admin.forms import HostForm, NewHostForm
+from gpus.choices import HostStatus, Sandbox
+from gpus.models import GPU, Host
+
+STATUS_LABELS = {
+    HostStatus.JOINING.label: "info",
+    HostStatus.ACTIVE.label: "success",
+    HostStatus.DRAINING.label: "warning",
+    HostStatus.MAINTENANCE.label: "warning",
+    HostStatus.REVOKED.label: "danger",
+}
+NO_SANDBOX = "none: tasks see the machine"
+
+
+@admin.register(Host)
+class HostAdmin(LeanAdmin):
+    """Show which machines are there. A host is revoked, never deleted: attempts and charges name it."""
+
+    list_display = ("name", "account", "state", "reach", "heard", "gpu_count", "shown_sandbox", "region")
+    list_filter = ("status", "sandbox", "is_local")
+    list_select_related = ("account",)
+    search_fields = ("name__startswith", "hostname__startswith")
+    search_help_text = "The beginning of a name or host name, or an id."
+    autocomplete_fields = ("account",)
+    actions = ("drain", "undrain", "maintenance", "revoke")
+    actions_detail = ("drain", "undrain", "maintenance", "new_join_token", "revoke")
+    when_empty = (
+        "Add a host here or by POST /api/v1/hosts/. You get a join token; on the machine with the GPUs,"
+        " `python -m gpus.agent run` uses it once, and the host and its GPUs appear."
+    )
+    shown = (
+        "account",
+        "state",
+        "reach",
+        "heard",
+        "shown_sandbox",
+        "foreign_gpus",
+        "hostname",
+        "os",
+        "cpu_count",
+        "memory_mib",
+        "executors",
+        "agent_version",
+        "protocol",
+        "clock_skew_seconds",
+        "boot_id",
+        "session",
+        "seq",
+        "revision",
+        "lease_expires_at",
+        "join_token_expires_at",
+        "is_local",
+        "created_at",
+    )
+
+    @verb_action(
+        description="Drain", done="drained", form=OptionalReasonForm, permissions=["change"], icon="hourglass_bottom"
+    )
+    def drain(self, request: HttpRequest, host: Host, data: dict[str, Any]) -> None:
+        host.drain(by=request.user, reason=data["reason"], now=clock.now())
+
+    @verb_action(description="Back to work", done="back at work", permissions=["change"], icon="play_arrow")
+    def undrain(self, request: HttpRequest, host: Host, data: dict[str, Any]) -> None:
+        host.undrain(by=request.user, now=clock.now())
+
+    @verb_action(
+        description="Maintenance", done="in maintenance", form=OptionalReasonForm, permissions=["change"], icon="build"
+    )
+    def maintenance(self, request: HttpRequest, host: Host, data: dict[str, Any]) -> None:
+        host.maintenance(by=request.user, reason=data["reason"], now=clock.now())
+
+    @verb_action(
+        description="Revoke",
+        done="revoked",
+        form=ReasonForm,
+        permissions=["change"],
+        icon="block",
+        variant=ActionVariant.DANGER,
+    )
+    def revoke(self, request: HttpRequest, host: Host, data: dict[str, Any]) -> None:
+        host.revoke(by=request.user, reason=data["reason"], now=clock.now())
+
+    @verb_action(description="New join token", done="given a new join token", permissions=["change"], icon="key")
+    def new_join_token(self, request: HttpRequest, host: Host, data: dict[str, Any]) -> None:
+        self._show_token(request, host, host.reissue_join_token(by=request.user, now=clock.now()))
+
+    @display(description="Status", label=STATUS_LABELS)
+    def state(self, host: Host) -> str:
+        return host.get_status_display()
+
+    @display(description="Reachable", label={"reachable": "success", "out of reach": "danger", "not heard yet": "info"})
+    def reach(self, host: Host) -> str:
+        if host.last_sync_at is None:
+            return "not heard yet"
+        return "reachable" if host.is_reachable(host.asked_at) else "out of reach"
+
+    @display(description="Last heard")
+    def heard(self, host: Host) -> str:
+        return naturaltime(host.last_sync_at) if host.last_sync_at else "never"
+
+    @display(description="GPUs")
+    def gpu_count(self, host: Host) -> int:
+        return host.gpu_count
+
+    @display(description="Sandbox", label={Sandbox.BUBBLEWRAP.label: "success", NO_SANDBOX: "warning"})
+    def shown_sandbox(self, host: Host) -> str:
+        if not host.sandbox:
+            return "not known yet"
+        return NO_SANDBOX if host.sandbox == Sandbox.NONE else host.get_sandbox_display()
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Host]:
+        gpus = GPU.objects.filter(host=OuterRef("pk")).order_by().values("host").annotate(n=Count("pk")).values("n")
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                gpu_count=Coalesce(Subquery(gpus), 0),
+                asked_at=Value(clock.now(), output_field=DateTimeField()),
+            )
+        )
+
+    def get_form(self, request: HttpRequest, obj: Host | None = None, change: bool = False, **kwargs: Any) -> Any:
+        kwargs["form"] = HostForm if change else NewHostForm
+        return super().get_form(request, obj, change, **kwargs)
+
+    def get_fields(self, request: HttpRequest, obj: Host | None = None) -> tuple[str, ...]:
+        return NewHostForm.Meta.fields if obj is None else (*HostForm.Meta.fields, *self.shown)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Host | None = None) -> tuple[str, ...]:
+        return () if obj is None else self.shown
+
+    def save_model(self, request: HttpRequest, obj: Host, form: forms.ModelForm, change: bool) -> None:
+        terms = {name: form.cleaned_data[name] for name in HostForm.Meta.fields}
+        if change:
+            Host.objects.get(pk=obj.pk).describe(by=request.user, now=clock.now(), **terms)
+            return
+        host, token = services.register_host(account=obj.account, by=request.user, now=clock.now(), **terms)
+        obj.pk = host.pk
+        self._show_token(request, host, token)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Host | None = None) -> bool:
+        return False
+
+    def _show_token(self, request: HttpRequest, host: Host, token: str) -> None:
+        told = format_html(
+            "Join token of {}, shown only now and good for {} minutes. On that machine:"
+            " <code>GAAS_JOIN_TOKEN={} python -m gpus.agent run --server {}</code>",
+            host.name,
+            f"{settings.JOIN_TOKEN_SECONDS / 60:g}",
+            token,
+            settings.BASE_URL,
+        )
+        self.message_user(request, told, messages.WARNING)
