@@ -11,10 +11,11 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import BadRequest, RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.shortcuts import render
+from django.template import loader
 from django.urls import Resolver404, resolve
 from django.utils.functional import SimpleLazyObject, empty
 
+from gaas.health import livez, readyz
 from gaas.lib import context
 from gaas.lib.ids import uuid7
 from gaas.lib.rest.address import client_address
@@ -23,6 +24,8 @@ from gaas.lib.rest.refusals import refusal, wants_json
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 access = structlog.stdlib.get_logger("access")
+
+PROBES = {"/livez": livez, "/readyz": readyz}
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _NUL = re.compile(r"%00|\x00")
@@ -51,6 +54,9 @@ class RequestLog:
                 response: HttpResponseBase = refuse(
                     request, 400, "bad_request", "The query has a NUL character. Leave it out."
                 )
+            elif probe := PROBES.get(request.path_info):
+                # Before the Host header is looked at: who probes a pod or a container does so by its address.
+                response = probe(request)
             else:
                 response = self.get_response(request)
             response["X-Request-ID"] = request_id
@@ -134,7 +140,8 @@ def refuse(request: HttpRequest, status: int, code: str, detail: str) -> HttpRes
     """Answer a refusal as JSON to programs, as a page to people."""
     if wants_json(request):
         return refusal(status, code, detail)
-    return render(request, "refused.html", {"status": status, "detail": detail}, status=status)
+    # Without the request: its context processors ask the database who this is.
+    return HttpResponse(loader.get_template("refused.html").render({"detail": detail}), status=status)
 
 
 def _log_response(

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+import pytest
+from django.test import Client, override_settings
+
+from gaas import health
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no answer of another test be kept, and forget checks that a test adds."""
+    monkeypatch.setattr(health, "_kept", (-health.KEEP_SECONDS, {}))
+    monkeypatch.setattr(health, "_checks", dict(health._checks))
+
+
+class TestLivez:
+    @pytest.mark.parametrize("method", ["get", "head"])
+    def test_it_answers_without_a_database(self, method: str) -> None:
+        answer = getattr(Client(), method)("/livez")
+        assert answer.status_code == 200
+        assert answer["X-Request-ID"]
+
+    def test_it_answers_a_probe_by_address(self) -> None:
+        assert Client().get("/livez", HTTP_HOST="10.1.2.3").status_code == 200
+
+    def test_it_takes_no_other_method(self) -> None:
+        assert Client().post("/livez").status_code == 405
+
+
+@pytest.mark.django_db
+class TestReadyz:
+    def test_it_is_ready_when_all_is_there(self) -> None:
+        answer = Client().get("/readyz")
+        assert answer.status_code == 200, answer.content
+        body = answer.json()
+        assert body["status"] == "ok"
+        assert set(body["checks"]) >= {"database", "broker", "cache", "storage"}
+        assert answer["Cache-Control"]
+
+    def test_it_names_what_is_away_and_nothing_more(self, tmp_path: Any) -> None:
+        with override_settings(GAAS_HOME=tmp_path / "very-secret-place"):
+            answer = Client().get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["checks"]["storage"] == "does not answer"
+        assert b"secret" not in answer.content
+
+    def test_it_says_what_a_registered_check_says(self) -> None:
+        health.register("scheduler", lambda: "no pass for 60 seconds")
+        answer = Client().get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["checks"]["scheduler"] == "no pass for 60 seconds"
+
+    def test_it_waits_no_longer_than_it_says_for_a_peer_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(health, "CHECK_SECONDS", 0.3)
+        silent = socket.create_server(("127.0.0.1", 0))
+
+        def check() -> None:
+            with socket.create_connection(silent.getsockname()) as peer:
+                peer.recv(1)
+
+        health.register("peer", check)
+        started = time.perf_counter()
+        answer = Client().get("/readyz")
+        silent.close()
+        assert time.perf_counter() - started < 3
+        assert answer.status_code == 503
+        assert answer.json()["checks"]["peer"] == "does not answer in time"
+
+    def test_it_asks_its_peers_at_most_once_a_second(self) -> None:
+        asked = []
+        health.register("counter", lambda: asked.append(1))
+        for _ in range(10):
+            assert Client().get("/readyz").status_code == 200
+        assert len(asked) == 1
