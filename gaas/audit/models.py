@@ -1,11 +1,19 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from django.conf import settings
 from django.db import models
 
 from gaas.lib.rows import Row
+
+
+class AuditEventQuerySet(models.QuerySet):
+    def update(self, **fields: Any) -> NoReturn:
+        raise TypeError("Audit events are never changed.")
+
+    def delete(self) -> NoReturn:
+        raise TypeError("Audit events are never removed.")
 
 
 class AuditEvent(Row):
@@ -29,6 +37,8 @@ class AuditEvent(Row):
     address = models.CharField(max_length=64, blank=True)
     request_id = models.CharField(max_length=64, blank=True)
     at = models.DateTimeField()
+
+    objects = AuditEventQuerySet.as_manager()
 
     class Meta(Row.Meta):
         verbose_name = "audit event"
