@@ -1,14 +1,13 @@
-"""What agents send about their hosts, checked field by field. Unknown fields pass: an agent may be the newer side."""
+"""What a joining agent sends, checked field by field. Unknown fields pass: an agent may be the newer side."""
 
 from __future__ import annotations
 
 from rest_framework import serializers
 
-from gaas.lib.rest.fields import StrictBooleanField, StrictIntegerField, TextField
-from gpus.agent.protocol import GpuReport, HostFacts
+from gaas.lib.rest.fields import StrictIntegerField, TextField
+from gpus.agent.protocol import HostFacts
 from gpus.choices import Sandbox
 
-MAX_GPUS = 1024
 EXECUTORS = ("process", "container", "slurm")
 MOST = 2**31 - 1
 
@@ -26,27 +25,6 @@ class FactsSerializer(serializers.Serializer):
 
     def to_internal_value(self, data: object) -> HostFacts:
         return HostFacts(**super().to_internal_value(data))
-
-
-class GpuReportSerializer(serializers.Serializer):
-    """Read a GpuReport."""
-
-    uuid = TextField(max_length=100)
-    index = StrictIntegerField(min_value=0, max_value=65_535)
-    model = TextField(max_length=100)
-    vram_mib = StrictIntegerField(min_value=0, max_value=MOST)
-    compute_capability = serializers.RegexField(
-        r"\A([0-9]{1,2}\.[0-9])?\Z",
-        max_length=5,
-        allow_blank=True,
-        default="",
-        error_messages={"invalid": 'Give "9.0".'},
-    )
-    driver = TextField(max_length=50, allow_blank=True, default="")
-    is_simulated = StrictBooleanField(default=False)
-
-    def to_internal_value(self, data: object) -> GpuReport:
-        return GpuReport(**super().to_internal_value(data))
 
 
 class JoinSerializer(serializers.Serializer):

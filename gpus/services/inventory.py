@@ -110,7 +110,7 @@ def _add_unknown(host: Host, reported: dict[str, GpuReport], now: datetime) -> b
             vram_mib=report.vram_mib,
             **_terms_of_new(host, now),
         )
-        for uuid, report in reported.items()
+        for uuid, report in sorted(reported.items())  # one order for all, or two hosts could deadlock
         if uuid not in known
     ]
     GPU.objects.bulk_create(fresh, ignore_conflicts=True)

@@ -143,9 +143,8 @@ class TestForeign:
         assert GPU.objects.get().host == theirs
 
 
-@pytest.mark.django_db
 class TestLetGo:
-    """A GPU that its owner let go of may turn up elsewhere; these need the tables of attempts."""
+    """A GPU that its owner let go of may turn up elsewhere."""
 
     def test_a_retired_one_moves_and_starts_over(self, host, alice, root):
         theirs = an_active_host(alice.personal_account, a_device("GPU-A"), name="theirs")
