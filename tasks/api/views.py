@@ -18,6 +18,7 @@ from gaas.lib import clock
 from gaas.lib.errors import NotFound
 from gaas.lib.rest.etag import ETagMixin
 from gaas.lib.rest.filters import SparseFields, refuse_unknown
+from gaas.lib.rest.serializers import NoFields
 from gaas.lib.rest.throttles import ScopedThrottle
 from tasks import services
 from tasks.api import serializers
@@ -125,8 +126,7 @@ class TaskViewSet(ETagMixin, SparseFields, mixins.ListModelMixin, mixins.Retriev
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, version: str, pk: str) -> Response:
         """Submit an ended task again: a new task with a hold and approvals of its own."""
-        if request.data:
-            refuse_unknown(request.data, (), code="unknown_field", what="field")
+        NoFields(data=request.data).is_valid(raise_exception=True)
         task = services.retry(self.get_object(), by=request.user, now=clock.now())
         return self._task(task, status.HTTP_201_CREATED)
 

@@ -12,11 +12,14 @@ from django.utils.log import log_response
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework import exceptions
+from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
 from gaas.lib import context
 from gaas.lib.errors import DomainError
 from gaas.lib.rest.refusals import DETAIL_OF_500, BadRequest, BodyTooLarge
+
+SHAPED = frozenset({"json", "api"})
 
 
 class Refused(exceptions.APIException):
@@ -53,6 +56,14 @@ class Handler(ExceptionHandler):
     def format_exception(self, exc: exceptions.APIException) -> dict[str, Any]:
         answer: dict[str, Any] = Formatter(exc, self.context, self.exc).run()
         return answer
+
+    def get_response(self, exc: exceptions.APIException, data: dict[str, Any]) -> Response:
+        request = self.context.get("request")
+        if request is not None and getattr(getattr(request, "accepted_renderer", None), "format", "") not in SHAPED:
+            # A view that answers text or a file refuses in the one shape all the same.
+            request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
+        response: Response = super().get_response(exc, data)
+        return response
 
     def get_headers(self, exc: exceptions.APIException) -> dict[str, str]:
         headers: dict[str, str] = super().get_headers(exc)

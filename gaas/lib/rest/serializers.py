@@ -53,3 +53,7 @@ class StrictSerializer(RefuseUnknown, serializers.Serializer):
 
 class StrictModelSerializer(RefuseUnknown, serializers.ModelSerializer):
     """Do the same over a model, where speed does not matter."""
+
+
+class NoFields(StrictSerializer):
+    """Take a body that says nothing: none at all, or an empty object."""

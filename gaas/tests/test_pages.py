@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.staticfiles import finders
+from django.test import Client
+
+pytestmark = pytest.mark.django_db
+
+FOREIGN = re.compile(r"""(?:src|href|action)\s*=\s*["'](?:https?:)?//""", re.IGNORECASE)
+INLINE_SCRIPT = re.compile(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)[^>]*>", re.IGNORECASE)
+ASSET = re.compile(r"""(?:src|href)="/static/([^"?]+)""")
+
+
+def page(answer: Any, status: int = 200) -> str:
+    assert answer.status_code == status
+    assert answer["Content-Type"].startswith("text/html")
+    return str(answer.content.decode())
+
+
+@pytest.fixture
+def web() -> Client:
+    return Client(raise_request_exception=False)
+
+
+class TestLanding:
+    def test_it_says_what_this_is_and_where_to_go(self, web: Client) -> None:
+        text = page(web.get("/"))
+        for link in ["/api-auth/login/?next=/", "/api/docs/", "/api/redoc/", "/api/schema/"]:
+            assert f'href="{link}"' in text
+        assert "10 GPU-hours" in text
+        assert "'self'" in web.get("/")["Content-Security-Policy"]
+
+    def test_it_tells_a_user_what_there_is_and_what_comes_next(self, web: Client, alice: Any) -> None:
+        web.force_login(alice)
+        text = page(web.get("/"))
+        assert "Hello, Alice" in text
+        assert "10.000000" in text
+        assert "/api/v1/tasks/" in text
+        assert "Log out" in text
+        assert 'href="/admin/">Admin</a></li>\n' not in text
+
+    def test_it_tells_one_without_hours_to_ask_for_some(self, web: Client, settings: Any) -> None:
+        from gaas.tests.cast import make_user
+
+        settings.WELCOME_HOURS = "0"
+        web.force_login(make_user("Zoe"))
+        assert "/api/v1/quota-requests/" in page(web.get("/"))
+
+    def test_it_escapes_a_name(self, web: Client) -> None:
+        from gaas.tests.cast import make_user
+
+        web.force_login(make_user("mallory", is_staff=False).__class__.objects.get())
+        user = make_user("eve")
+        type(user).objects.filter(pk=user.pk).update(name="<img src=x onerror=alert(1)>")
+        web.force_login(user)
+        assert "<img" not in page(web.get("/"))
+
+    def test_it_takes_few_queries(self, web: Client, alice: Any, django_assert_max_num_queries: Any) -> None:
+        web.force_login(alice)
+        with django_assert_max_num_queries(5):
+            web.get("/")
+
+    def test_it_shows_no_commands_to_register_where_that_is_closed(self, web: Client, settings: Any) -> None:
+        settings.REGISTRATION = "closed"
+        assert "auth/register" not in page(web.get("/"))
+
+
+class TestLogIn:
+    def test_it_logs_in_and_out(self, web: Client, alice: Any) -> None:
+        from gaas.tests.cast import PASSWORD
+
+        assert 'autocomplete="username"' in page(web.get("/api-auth/login/?next=/"))
+        answer = web.post("/api-auth/login/", {"username": "Alice@Example.test", "password": PASSWORD, "next": "/"})
+        assert (answer.status_code, answer["Location"]) == (302, "/")
+        assert "Hello, Alice" in page(web.get("/"))
+        web.post("/api-auth/logout/")
+        assert "Hello" not in page(web.get("/"))
+
+    def test_it_says_what_was_wrong(self, web: Client, alice: Any) -> None:
+        text = page(web.post("/api-auth/login/", {"username": "alice@example.test", "password": "no"}))
+        assert 'role="alert"' in text
+
+    @pytest.mark.parametrize("target", ["//evil.example", "https:evil.example", "/\\evil.example", "javascript:x"])
+    def test_it_leads_nowhere_else(self, web: Client, alice: Any, target: str) -> None:
+        from gaas.tests.cast import PASSWORD
+
+        form = {"username": "alice@example.test", "password": PASSWORD, "next": target}
+        assert web.post("/api-auth/login/", form)["Location"] == "/"
+
+    def test_it_wants_the_form_s_own_token(self, alice: Any) -> None:
+        strict = Client(enforce_csrf_checks=True)
+        text = page(strict.post("/api-auth/login/", {"username": "x", "password": "y"}), status=403)
+        assert "out of date" in text
+
+
+class TestErrorPages:
+    def test_it_shows_a_page_to_people(self, web: Client) -> None:
+        assert "Nothing here" in page(web.get("/nowhere"), status=404)
+
+    def test_it_asks_no_database_for_it(self, web: Client, django_assert_num_queries: Any) -> None:
+        with django_assert_num_queries(0):
+            web.get("/nowhere")
+
+    @pytest.mark.parametrize("path", ["/api/nowhere", "/v1/nowhere"])
+    def test_it_answers_json_to_programs(self, web: Client, path: str) -> None:
+        answer = web.get(path)
+        assert answer.status_code == 404
+        assert answer.json()["errors"][0]["code"] == "not_found"
+
+    def test_it_refuses_a_foreign_host_with_a_page(self, web: Client) -> None:
+        assert "refused" in page(web.get("/", HTTP_HOST="evil.example"), status=400)
+
+
+class TestAssets:
+    PATHS = ("/", "/api-auth/login/", "/nowhere", "/api/docs/", "/api/redoc/", "/api/v1/accounts/")
+
+    @pytest.mark.parametrize("path", PATHS)
+    def test_it_takes_nothing_from_elsewhere(self, web: Client, alice: Any, path: str) -> None:
+        web.force_login(alice)
+        text = web.get(path, headers={"Accept": "text/html"}).content.decode()
+        assert "<html" in text
+        assert not FOREIGN.search(text)
+        assert not INLINE_SCRIPT.search(text)
+        for asset in ASSET.findall(text):
+            assert finders.find(asset), asset
+
+    def test_it_keeps_the_documents_from_calling_elsewhere(self, web: Client) -> None:
+        for path in ("/api/docs/", "/api/redoc/"):
+            policy = web.get(path)["Content-Security-Policy"]
+            assert "default-src 'self'" in policy
+            assert "worker-src blob:" in policy
+
+    def test_it_serves_the_script_of_swagger_apart(self, web: Client) -> None:
+        answer = web.get("/api/docs/?script=")
+        assert answer["Content-Type"].startswith("application/javascript")
+        assert b"SwaggerUIBundle" in answer.content
+
+
+class TestBrowsableAPI:
+    def test_it_is_ours(self, web: Client, alice: Any) -> None:
+        web.force_login(alice)
+        text = page(web.get("/api/v1/quota-requests/", headers={"Accept": "text/html"}))
+        assert "GaaS API</title>" in text
+        assert "gaas.css" in text
+
+    def test_it_posts_a_form(self, alice: Any) -> None:
+        web = Client(enforce_csrf_checks=True)
+        web.force_login(alice)
+        web.get("/api/v1/quota-requests/", headers={"Accept": "text/html"})
+        form = {"hours": "2", "reason": "More to train", "csrfmiddlewaretoken": web.cookies["csrftoken"].value}
+        answer = web.post("/api/v1/quota-requests/", form, headers={"Accept": "text/html"})
+        assert answer.status_code == 201, answer.content
+
+    def test_it_refuses_a_form_without_its_token(self, alice: Any) -> None:
+        web = Client(enforce_csrf_checks=True)
+        web.force_login(alice)
+        assert web.post("/api/v1/quota-requests/", {"hours": "2", "reason": "x"}).status_code == 403
