@@ -24,6 +24,10 @@ class RegisteredSerializer(serializers.Serializer):
     detail = serializers.CharField()
 
 
+class EmailKeySerializer(StrictSerializer):
+    key = TextField(max_length=1000)
+
+
 class LogInSerializer(StrictSerializer):
     email = TextField(max_length=254)
     password = TextField(max_length=256, trim_whitespace=False, style={"input_type": "password"})
@@ -51,6 +55,7 @@ class UserSerializer(serializers.Serializer):
     email = serializers.EmailField()
     name = serializers.CharField()
     is_staff = serializers.BooleanField()
+    email_verified_at = serializers.DateTimeField(allow_null=True)
     personal_account = serializers.UUIDField(source="personal_account.pk")
     created_at = serializers.DateTimeField()
 

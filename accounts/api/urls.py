@@ -16,6 +16,7 @@ urlpatterns = [
     path("auth/token/", views.LogInView.as_view(), name="auth-token"),
     path("auth/token/refresh/", views.RefreshView.as_view(), name="auth-token-refresh"),
     path("auth/token/verify/", views.VerifyView.as_view(), name="auth-token-verify"),
+    path("auth/email/verify/", views.VerifyEmailView.as_view(), name="auth-email-verify"),
     path("auth/logout/", views.LogOutView.as_view(), name="auth-logout"),
     path("users/me/", views.MeView.as_view(), name="users-me"),
     path("", include(router.urls)),

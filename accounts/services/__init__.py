@@ -16,10 +16,11 @@ from accounts.services.hours import (
     wallet_balance,
 )
 from accounts.services.quota_requests import approve_quota_request, reject_quota_request, request_quota
-from accounts.services.register import RegistrationClosed, WeakPassword, register
+from accounts.services.register import BadKey, RegistrationClosed, WeakPassword, register, verify_email
 
 __all__ = [
     "AccountBalances",
+    "BadKey",
     "PaysFromParent",
     "RegistrationClosed",
     "TooManyHours",
@@ -33,5 +34,6 @@ __all__ = [
     "register",
     "reject_quota_request",
     "request_quota",
+    "verify_email",
     "wallet_balance",
 ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
+from django.core import signing
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
@@ -14,11 +17,20 @@ from gaas.lib import clock
 from gaas.lib.errors import DomainError, NotAllowed
 from gaas.outbox import services as outbox
 
+SALT = "accounts.verify_email"
+KEY_AGE = timedelta(days=3)
+
 
 class RegistrationClosed(NotAllowed):
     """State that this platform takes nobody in over the API."""
 
     code = "registration_closed"
+
+
+class BadKey(DomainError):
+    """State that a letter's key proves nothing."""
+
+    code = "bad_key"
 
 
 class WeakPassword(DomainError):
@@ -54,12 +66,41 @@ def register(*, email: str, password: str, name: str = "") -> None:
                 to=user.email,
                 subject="Your account on GaaS",
                 template="mail/welcome.txt",
-                context={"user": user, "base_url": settings.BASE_URL, "hours": settings.WELCOME_HOURS},
+                context={
+                    "user": user,
+                    "base_url": settings.BASE_URL,
+                    "hours": settings.WELCOME_HOURS,
+                    "key": verification_key(user),
+                },
                 key=f"welcome:{user.pk}",
             )
     except IntegrityError:
         # A parallel call took the address between the look and the insert.
         _write_again(User.objects.get(email=email))
+
+
+def verification_key(user: User) -> str:
+    """Make the key that proves that its bearer reads this user's mail; it is good for this address alone."""
+    return signing.dumps([str(user.pk), user.email], salt=SALT)
+
+
+def verify_email(*, key: str, now: datetime) -> str:
+    """Note that a user reads the mail of the address and return that; a second time changes nothing.
+
+    Raises BadKey for a key that is not ours, is older than KEY_AGE or speaks of an address that the user
+    no longer has.
+    """
+    try:
+        pk, email = signing.loads(key, salt=SALT, max_age=KEY_AGE)
+        user = User.objects.filter(pk=pk, email=email, is_active=True).first()
+    except (signing.BadSignature, ValueError, TypeError, ValidationError):
+        user = None
+    if user is None:
+        raise BadKey(
+            "This key is not valid or too old; register once more with the address for a new letter.", attr="key"
+        )
+    User.objects.filter(pk=user.pk, email_verified_at=None).update(email_verified_at=now, updated_at=now)
+    return user.email
 
 
 def _write_again(user: User) -> None:
@@ -68,6 +109,10 @@ def _write_again(user: User) -> None:
         to=user.email,
         subject="You have an account on GaaS already",
         template="mail/registered_again.txt",
-        context={"user": user, "base_url": settings.BASE_URL},
+        context={
+            "user": user,
+            "base_url": settings.BASE_URL,
+            "key": "" if user.email_verified_at else verification_key(user),
+        },
         key=f"registered-again:{user.pk}:{clock.now():%Y-%m-%d}",
     )

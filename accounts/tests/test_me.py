@@ -15,6 +15,7 @@ class TestMe:
             "email": "alice@example.test",
             "name": "Alice",
             "is_staff": False,
+            "email_verified_at": None,
             "personal_account": str(alice.personal_account.pk),
             "created_at": alice.created_at.isoformat().replace("+00:00", "Z"),
         }

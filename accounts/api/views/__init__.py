@@ -1,5 +1,5 @@
 from accounts.api.views.accounts import AccountViewSet
-from accounts.api.views.auth import LogInView, LogOutView, RefreshView, RegisterView, VerifyView
+from accounts.api.views.auth import LogInView, LogOutView, RefreshView, RegisterView, VerifyEmailView, VerifyView
 from accounts.api.views.me import MeView
 from accounts.api.views.quota_requests import QuotaRequestViewSet
 
@@ -11,5 +11,6 @@ __all__ = [
     "QuotaRequestViewSet",
     "RefreshView",
     "RegisterView",
+    "VerifyEmailView",
     "VerifyView",
 ]

@@ -14,6 +14,7 @@ from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from accounts import services
 from accounts.api.serializers import (
+    EmailKeySerializer,
     LogInSerializer,
     RefreshSerializer,
     RegisteredSerializer,
@@ -23,6 +24,7 @@ from accounts.api.serializers import (
     VerifySerializer,
 )
 from accounts.services import tokens
+from gaas.lib import clock
 from gaas.lib.rest.throttles import ScopedThrottle, TokenAddressThrottle, TokenThrottle
 
 NO_STORE = {"Cache-Control": "no-store"}
@@ -57,6 +59,29 @@ class RegisterView(OpenView):
         services.register(**data)
         detail = "If this address was free, its account is ready now: log in. A letter is on its way to it."
         return Response({"email": data["email"], "detail": detail}, status=status.HTTP_201_CREATED)
+
+
+class VerifyEmailView(OpenView):
+    """Where the letter's link leads: a page with the key filled in, which a POST takes."""
+
+    serializer_class = EmailKeySerializer
+    throttle_scope = "register"
+
+    def get_serializer(self, *args: Any, **kwargs: Any) -> EmailKeySerializer:
+        serializer = super().get_serializer(*args, **kwargs)
+        serializer.fields["key"].initial = self.request.query_params.get("key", "")
+        return serializer
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request, version: str) -> Response:
+        """Say what to do; following a link changes nothing, since mail scanners follow links too."""
+        return Response({"detail": "POST the key of the letter to confirm the address."}, headers=NO_STORE)
+
+    @extend_schema(operation_id="auth_email_verify", responses=RegisteredSerializer)
+    def post(self, request: Request, version: str) -> Response:
+        """Confirm an address by the key of the letter that went to it."""
+        email = services.verify_email(now=clock.now(), **self.read(request))
+        return Response({"email": email, "detail": "This address is confirmed."}, headers=NO_STORE)
 
 
 class LogInView(OpenView):
