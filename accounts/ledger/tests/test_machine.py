@@ -1,0 +1,362 @@
+"""Drive the ledger by random verbs beside a plain Python model; after every step both agree and the books are sound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from accounts.ledger import services as ledger
+from accounts.ledger.models import Balance, Cap, Hold, Transfer
+from accounts.ledger.tests.conftest import problems
+from gaas.lib.errors import DomainError
+
+MAY, JUNE = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
+HOURS = ("alice", "bob", "grant", "used")
+MONEY = ("wallet", "earnings", "fees", "clearing")
+LAZY = ("grant", "used", "fees", "clearing")
+LIMITS = {"child": 60, "team": 100}
+
+amounts = st.integers(-1, 60)
+names = st.sampled_from(HOURS + MONEY)
+stored_names = st.sampled_from(["alice", "bob", "wallet", "earnings"])
+keys = st.integers(0, 9)
+picks = st.integers(0, 1000)
+
+
+@dataclass
+class Pot:
+    posted: int = 0
+    held: int = 0
+    frozen_in: bool = False
+    frozen_out: bool = False
+
+
+@dataclass
+class Promise:
+    pot: str
+    opened_with: int
+    amount: int
+    caps: frozenset[str]
+    captured: int = 0
+    released: int = 0
+    state: str = "open"
+
+    @property
+    def rest(self) -> int:
+        return self.amount - self.captured - self.released
+
+
+@dataclass
+class Moved:
+    """One movement in the model; compared whole to tell a replay from a reused key."""
+
+    debit: str
+    credit: str
+    amount: int
+    promise: str = ""
+    reverses: str = ""
+
+
+def asset(name: str) -> str:
+    return "GPU" if name in HOURS else "USD"
+
+
+class Ledger(RuleBasedStateMachine):
+    @initialize()
+    def open_books(self) -> None:
+        # Each run of the machine is undone as a whole, so that the next finds the books empty.
+        self.block = transaction.atomic()
+        self.block.__enter__()
+        self.pots = {name: Pot() for name in HOURS + MONEY}
+        self.limits = dict(LIMITS)
+        self.promises: dict[str, Promise] = {}
+        self.moves: dict[str, Moved] = {}
+        self.rows = {
+            name: ledger.platform_balance(asset=asset(name), kind=name)
+            if name in LAZY
+            else ledger.open_balance(
+                asset=asset(name), kind="earnings" if name == "earnings" else "own", owner_key=name
+            )
+            for name in HOURS + MONEY
+        }
+        self.caps = {
+            name: ledger.open_cap(asset="GPU", owner_key=name, starts_at=MAY, ends_at=JUNE, limit=limit)
+            for name, limit in LIMITS.items()
+        }
+
+    def teardown(self) -> None:
+        if hasattr(self, "block"):
+            transaction.set_rollback(True)
+            self.block.__exit__(None, None, None)
+
+    # --- what the model knows ---------------------------------------------------------------------
+    def spendable(self, name: str, amount: int) -> set[type[DomainError]]:
+        pot = self.pots[name]
+        if pot.frozen_out:
+            return {ledger.BalanceFrozen}
+        return {ledger.InsufficientBalance} if name not in LAZY and pot.posted - pot.held < amount else set()
+
+    def receivable(self, name: str) -> set[type[DomainError]]:
+        return {ledger.BalanceFrozen} if self.pots[name].frozen_in else set()
+
+    def used_of(self, cap: str) -> int:
+        return sum(promise.amount - promise.released for promise in self.promises.values() if cap in promise.caps)
+
+    def capped(self, caps: frozenset[str], amount: int) -> set[type[DomainError]]:
+        return {ledger.CapExceeded for cap in caps if self.used_of(cap) + amount > self.limits[cap]}
+
+    def book(self, key: str, moved: Moved) -> None:
+        self.moves[key] = moved
+        self.pots[moved.debit].posted -= moved.amount
+        self.pots[moved.credit].posted += moved.amount
+
+    def hold_id(self, key: str) -> object:
+        return Hold.objects.get(key=key).pk
+
+    @staticmethod
+    def agree(call: Callable[[], object], refusals: set[type[DomainError]]) -> bool:
+        """Make the call; require one of the refusals, or none where there are none. Return whether it went through."""
+        try:
+            call()
+        except tuple(refusals):
+            return False
+        assert not refusals, f"it went through, {refusals} expected"
+        return True
+
+    # --- the verbs ----------------------------------------------------------------------------------
+    @rule(amount=st.integers(1, 90), into=st.sampled_from(["alice", "bob", "wallet"]))
+    def fund(self, amount: int, into: str) -> None:
+        source = "grant" if into in HOURS else "clearing"
+        self.transfer(f"fund{len(self.moves)}", source, into, amount)
+
+    @rule(number=keys, debit=names, credit=names, amount=amounts)
+    def move(self, number: int, debit: str, credit: str, amount: int) -> None:
+        self.transfer(f"t{number}", debit, credit, amount)
+
+    def transfer(self, key: str, debit: str, credit: str, amount: int) -> None:
+        moved = Moved(debit, credit, amount)
+        known = self.moves.get(key)
+        refusals: set[type[DomainError]]
+        if amount < 1 or debit == credit:
+            refusals = {ledger.InvalidAmount}
+        elif asset(debit) != asset(credit):
+            refusals = {ledger.AssetMismatch}
+        elif known:
+            refusals = set() if known == moved else {ledger.KeyReused}
+        else:
+            refusals = self.spendable(debit, amount) | self.receivable(credit)
+        went = self.agree(
+            lambda: ledger.transfer(key=key, kind="k", debit=self.rows[debit], credit=self.rows[credit], amount=amount),
+            refusals,
+        )
+        if went and not known:
+            self.book(key, moved)
+
+    @rule(number=keys, pot=stored_names, amount=amounts, caps=st.frozensets(st.sampled_from(sorted(LIMITS))))
+    def hold(self, number: int, pot: str, amount: int, caps: frozenset[str]) -> None:
+        key = f"h{number}"
+        known = self.promises.get(key)
+        refusals: set[type[DomainError]]
+        if amount < 1:
+            refusals = {ledger.InvalidAmount}
+        elif known:
+            refusals = set() if (known.pot, known.opened_with) == (pot, amount) else {ledger.KeyReused}
+        elif caps and asset(pot) == "USD":
+            refusals = {ledger.AssetMismatch}
+        else:
+            refusals = self.spendable(pot, amount) or self.capped(caps, amount)
+        went = self.agree(
+            lambda: ledger.hold(
+                balance=self.rows[pot],
+                amount=amount,
+                key=key,
+                purpose="task",
+                caps=[self.caps[cap] for cap in caps],
+                expires_at=JUNE if number % 2 else None,
+            ),
+            refusals,
+        )
+        if went and not known:
+            self.pots[pot].held += amount
+            self.promises[key] = Promise(pot, amount, amount, caps)
+
+    def pick(self, number: int) -> tuple[str, Promise]:
+        key = sorted(self.promises)[number % len(self.promises)]
+        return key, self.promises[key]
+
+    @precondition(lambda self: self.promises)
+    @rule(number=picks, amount=amounts)
+    def extend(self, number: int, amount: int) -> None:
+        key, promise = self.pick(number)
+        if amount < 1:
+            refusals: set[type[DomainError]] = {ledger.InvalidAmount}
+        elif promise.state != "open":
+            refusals = {ledger.HoldClosed}
+        else:
+            refusals = self.spendable(promise.pot, amount) or self.capped(promise.caps, amount)
+        if self.agree(lambda: ledger.extend(hold_id=self.hold_id(key), amount=amount), refusals):
+            promise.amount += amount
+            self.pots[promise.pot].held += amount
+
+    @precondition(lambda self: self.promises)
+    @rule(number=picks, amount=st.none() | amounts)
+    def release(self, number: int, amount: int | None) -> None:
+        key, promise = self.pick(number)
+        refusals: set[type[DomainError]] = set()
+        if amount is not None and amount < 1:
+            refusals = {ledger.InvalidAmount}
+        elif promise.state != "open" and (amount is not None or promise.state != "released"):
+            refusals = {ledger.HoldClosed}
+        elif amount is not None and amount > promise.rest:
+            refusals = {ledger.HoldExceeded}
+        if self.agree(lambda: ledger.release(hold_id=self.hold_id(key), amount=amount), refusals):
+            self.give_back(promise, promise.rest if amount is None else amount)
+            promise.state = "released" if amount is None else "open"
+
+    def give_back(self, promise: Promise, amount: int) -> None:
+        promise.released += amount
+        self.pots[promise.pot].held -= amount
+
+    @precondition(lambda self: self.promises)
+    @rule(number=picks, is_late=st.booleans())
+    def expire(self, number: int, is_late: bool) -> None:
+        key, promise = self.pick(number)
+        has_end = int(key[1:]) % 2 == 1
+        expected = promise.state == "open" and has_end and is_late
+        assert ledger.expire(hold_id=self.hold_id(key), now=JUNE if is_late else MAY) is expected
+        if expected:
+            self.give_back(promise, promise.rest)
+            promise.state = "expired"
+
+    @precondition(lambda self: self.promises)
+    @rule(number=picks, parts=st.lists(st.tuples(keys, names, amounts), max_size=3), final=st.booleans())
+    def capture(self, number: int, parts: list[tuple[int, str, int]], final: bool) -> None:
+        key, promise = self.pick(number)
+        legs = [(f"c{part}", name, amount) for part, name, amount in parts]
+        total = sum(amount for _, _, amount in legs)
+        wanted = {leg_key: Moved(promise.pot, name, amount, promise=key) for leg_key, name, amount in legs}
+        known = [leg_key for leg_key in wanted if leg_key in self.moves]
+        refusals: set[type[DomainError]] = set()
+        if len(wanted) < len(legs):
+            refusals = {ledger.KeyReused}
+        elif any(amount < 1 for _, _, amount in legs):
+            refusals = {ledger.InvalidAmount}
+        elif any(name == promise.pot for _, name, _ in legs) or any(
+            asset(name) != asset(promise.pot) for _, name, _ in legs
+        ):
+            refusals = {ledger.InvalidAmount, ledger.AssetMismatch}
+        elif known:
+            is_same = all(self.moves.get(leg_key) == moved for leg_key, moved in wanted.items())
+            refusals = {ledger.KeyReused} if not is_same or (final and promise.state == "open") else set()
+        elif not legs:
+            refusals = {ledger.HoldClosed} if final and promise.state not in ("open", "released") else set()
+        elif promise.state != "open":
+            refusals = {ledger.HoldClosed}
+        elif total > promise.rest:
+            refusals = {ledger.HoldExceeded}
+        else:
+            refusals = set().union(*(self.receivable(name) for _, name, _ in legs))
+        went = self.agree(
+            lambda: ledger.capture(
+                hold_id=self.hold_id(key),
+                legs=[
+                    ledger.Leg(credit=self.rows[name], amount=amount, kind="k", key=leg_key)
+                    for leg_key, name, amount in legs
+                ],
+                final=final,
+            ),
+            refusals,
+        )
+        if went and not known:
+            for leg_key, moved in wanted.items():
+                self.book(leg_key, moved)
+            promise.captured += total
+            self.pots[promise.pot].held -= total
+            if final:
+                self.give_back(promise, promise.rest)
+                promise.state = "captured" if legs else "released"
+
+    @precondition(lambda self: self.moves)
+    @rule(number=picks, again=keys)
+    def reverse(self, number: int, again: int) -> None:
+        original_key = sorted(self.moves)[number % len(self.moves)]
+        original = self.moves[original_key]
+        key = f"r{again}"
+        wanted = Moved(original.credit, original.debit, original.amount, reverses=original_key)
+        known = self.moves.get(key)
+        refusals: set[type[DomainError]]
+        if known:
+            refusals = set() if known == wanted else {ledger.KeyReused}
+        elif original.reverses or any(moved.reverses == original_key for moved in self.moves.values()):
+            refusals = {ledger.NotReversible}
+        else:
+            refusals = self.spendable(original.credit, original.amount) | self.receivable(original.debit)
+        transfer_id = Transfer.objects.get(key=original_key).pk
+        if self.agree(lambda: ledger.reverse(transfer_id=transfer_id, key=key), refusals) and not known:
+            self.book(key, wanted)
+
+    @rule(name=names, incoming=st.booleans(), outgoing=st.booleans())
+    def freeze(self, name: str, incoming: bool, outgoing: bool) -> None:
+        # Seldom, or little else would happen.
+        incoming, outgoing = incoming and name in ("bob", "fees"), outgoing and name in ("bob", "wallet")
+        ledger.freeze(balance=self.rows[name], incoming=incoming, outgoing=outgoing)
+        self.pots[name].frozen_in, self.pots[name].frozen_out = incoming, outgoing
+
+    @rule(name=st.sampled_from(sorted(LIMITS)), limit=st.integers(0, 150))
+    def set_limit(self, name: str, limit: int) -> None:
+        refusals: set[type[DomainError]] = {ledger.InvalidAmount} if limit < self.used_of(name) else set()
+        if self.agree(lambda: ledger.set_limit(cap=self.caps[name], limit=limit), refusals):
+            self.limits[name] = limit
+
+    @rule()
+    def snapshot(self) -> None:
+        ledger.take_snapshot()
+
+    # --- what holds after every step ------------------------------------------------------------------
+    @invariant()
+    def both_agree(self) -> None:
+        if not hasattr(self, "pots"):
+            return
+        for row in Balance.objects.filter(pk__in=[row.pk for row in self.rows.values()]):
+            name = row.kind if row.is_lazy else row.owner_key
+            assert (row.total(), row.held) == (self.pots[name].posted, self.pots[name].held), name
+        stored = {row.key: (row.amount, row.captured, row.released, row.state) for row in Hold.objects.all()}
+        assert stored == {
+            key: (promise.amount, promise.captured, promise.released, promise.state)
+            for key, promise in self.promises.items()
+        }
+        assert set(Transfer.objects.values_list("key", flat=True)) == set(self.moves)
+        for cap in Cap.objects.all():
+            assert (cap.used, cap.limit) == (self.used_of(cap.owner_key), self.limits[cap.owner_key])
+
+    @invariant()
+    def the_books_are_sound(self) -> None:
+        assert problems() == []
+
+
+@pytest.mark.django_db
+def test_the_ledger_and_its_model_agree_whatever_is_done() -> None:
+    run_state_machine_as_test(
+        Ledger,
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=30,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
