@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import environ
+from django.templatetags.static import static
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -243,11 +244,23 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],
     "SWAGGER_UI_DIST": "SIDECAR",
+    # Without null Swagger shows a badge of a validator elsewhere.
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "SCHEMA_PATH_PREFIX": r"/api/v[0-9]",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "ENUM_NAME_OVERRIDES": {
+        "AccountKindEnum": "accounts.choices.AccountKind",
+        "QuotaRequestStatusEnum": "accounts.choices.QuotaRequestStatus",
+        "HostStatusEnum": "gpus.choices.HostStatus",
+        "GPUStatusEnum": "gpus.choices.GPUStatus",
+        "TaskStatusEnum": "tasks.choices.TaskStatus",
+        "AttemptStatusEnum": "tasks.choices.AttemptStatus",
+        "StepStatusEnum": "tasks.choices.StepStatus",
+        "StepKindEnum": "tasks.choices.StepKind",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "gaas.lib.rest.schema.declare_refusals",
@@ -292,12 +305,17 @@ import logging.config  # noqa: E402
 
 logging.config.dictConfig(LOGGING)
 
+from gaas.admin_menu import navigation as admin_navigation  # noqa: E402
+
 UNFOLD = {
     "SITE_TITLE": "GaaS",
     "SITE_HEADER": "GaaS",
     "SITE_URL": "/",
     "SITE_SYMBOL": "memory",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("favicon.svg")}],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
-    "ENVIRONMENT": None,
+    "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": admin_navigation()},
+    "DASHBOARD_CALLBACK": "gaas.dashboard.fill",
+    "STYLES": [lambda request: static("gaas-admin.css")],
 }

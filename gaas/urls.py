@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from gaas import health, pages
 
 urlpatterns = [
     path("", pages.with_policy(pages.landing, pages.POLICY), name="landing"),
+    path("favicon.ico", RedirectView.as_view(url=static("favicon.svg"))),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
     path("admin/", admin.site.urls),

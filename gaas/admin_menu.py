@@ -1,0 +1,68 @@
+"""The admin's menu: by what people do there, the daily work first. Read by settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse_lazy
+
+MENU: list[tuple[str, list[tuple[str, str, str]]]] = [
+    (
+        "Work",
+        [
+            ("Tasks", "task_alt", "tasks.task"),
+            ("Attempts", "replay", "tasks.attempt"),
+            ("Approval steps", "rule", "tasks.approvalstep"),
+        ],
+    ),
+    ("Fleet", [("Hosts", "dns", "gpus.host"), ("GPUs", "memory", "gpus.gpu")]),
+    (
+        "People",
+        [
+            ("Users", "person", "accounts.user"),
+            ("Accounts", "account_tree", "accounts.account"),
+            ("Quota requests", "more_time", "accounts.quotarequest"),
+            ("Groups", "groups", "auth.group"),
+            ("Log-ins", "key", "accounts.tokenfamily"),
+        ],
+    ),
+    (
+        "Hours and money",
+        [
+            ("Charges", "receipt_long", "payments.charge"),
+            ("Balances", "account_balance", "ledger.balance"),
+            ("Transfers", "swap_horiz", "ledger.transfer"),
+            ("Holds", "lock_clock", "ledger.hold"),
+            ("Caps", "speed", "ledger.cap"),
+            ("Assets", "paid", "ledger.asset"),
+        ],
+    ),
+    ("Record", [("Audit events", "history", "audit.auditevent"), ("Mail", "mail", "outbox.mail")]),
+]
+
+
+def navigation() -> list[dict[str, Any]]:
+    """Give unfold's navigation; an entry is shown to whoever may view its rows."""
+    return [
+        {
+            "title": title,
+            "separator": True,
+            "items": [
+                {
+                    "title": name,
+                    "icon": icon,
+                    "link": reverse_lazy(f"admin:{model.replace('.', '_')}_changelist"),
+                    "permission": _may_view(model),
+                }
+                for name, icon, model in entries
+            ],
+        }
+        for title, entries in MENU
+    ]
+
+
+def _may_view(model: str) -> Callable[[HttpRequest], bool]:
+    app, name = model.split(".")
+    return lambda request: bool(request.user.has_perm(f"{app}.view_{name}"))

@@ -1,0 +1,68 @@
+"""How states, times and logs look in this app's admin: always words, with a colour beside them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from gaas.lib.amounts import show_hours
+from tasks.choices import AttemptStatus, StepStatus, TaskStatus
+
+TASK_LABELS = {
+    TaskStatus.PENDING: "warning",
+    TaskStatus.APPROVED: "info",
+    TaskStatus.ASSIGNED: "info",
+    TaskStatus.PROCESSING: "primary",
+    TaskStatus.COMPLETED: "success",
+    TaskStatus.FAILED: "danger",
+    TaskStatus.CANCELLED: "default",
+    TaskStatus.REJECTED: "danger",
+    TaskStatus.EXPIRED: "default",
+}
+ATTEMPT_LABELS = {
+    AttemptStatus.OFFERED: "info",
+    AttemptStatus.PREPARING: "info",
+    AttemptStatus.RUNNING: "primary",
+    AttemptStatus.SUCCEEDED: "success",
+    AttemptStatus.FAILED: "danger",
+    AttemptStatus.CANCELLED: "default",
+    AttemptStatus.TIMED_OUT: "danger",
+    AttemptStatus.LOST: "danger",
+    AttemptStatus.REFUSED: "warning",
+}
+STEP_LABELS = {
+    StepStatus.PENDING: "warning",
+    StepStatus.APPROVED: "success",
+    StepStatus.REJECTED: "danger",
+    StepStatus.VOID: "default",
+}
+
+
+def as_json(value: Any) -> SafeString | str:
+    """Show a JSON value indented."""
+    if value in (None, {}, []):
+        return "—"
+    return preformatted(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def preformatted(text: str) -> SafeString:
+    """Show text as it is; whatever a program wrote stays text. The box can be reached and scrolled by keyboard."""
+    return format_html('<pre class="gaas-pre" tabindex="0" role="region" aria-label="text">{}</pre>', text)
+
+
+def hours(ms: int) -> str:
+    """Write hours without the zeros behind: 2, 0.5, 0.002236."""
+    return show_hours(ms).rstrip("0").rstrip(".")
+
+
+def seconds(ms: int) -> str:
+    """Write milliseconds for people: 8.1 s, 12 min 5 s, 3 h 20 min."""
+    total = ms // 1000
+    if total < 60:
+        return f"{ms / 1000:.1f} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60} s"
+    return f"{total // 3600} h {total % 3600 // 60} min"

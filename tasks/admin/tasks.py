@@ -1,0 +1,233 @@
+"""Tasks: the workbench on which they are approved, watched and ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.humanize.templatetags.humanize import naturaltime
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from unfold.decorators import display
+from unfold.enums import ActionVariant
+
+from gaas.lib import clock
+from gaas.lib.admin import ViewOnlyAdmin
+from gaas.lib.amounts import show_hours, show_micro
+from gaas.lib.reasons import OptionalReasonForm, ReasonForm, verb_action
+from tasks import services
+from tasks.admin import looks
+from tasks.admin.forms import ApproveForm
+from tasks.admin.inlines import AttemptInline, EventInline, StepInline
+from tasks.choices import LIVE, TERMINAL, Funding, TaskStatus
+from tasks.models import Task
+
+LOG_TAIL_BYTES = 16 * 1024
+
+
+@admin.register(Task)
+class TaskAdmin(ViewOnlyAdmin):
+    """Show tasks; every change is a verb. A task is submitted over the API or the browsable pages."""
+
+    list_display = ("title_and_reason", "who", "account", "pays", "asks_for", "state", "charged", "submitted")
+    list_filter = ("status", "funding", "kind")
+    list_select_related = ("submitted_by", "account")
+    search_fields = ("title__startswith", "submitted_by__email__startswith", "cost_code__exact")
+    search_help_text = "The beginning of a title or of an e-mail address, a cost code, or an id."
+    actions = ("approve", "reject", "cancel")
+    actions_detail = ("approve_with", "reject", "cancel", "complete")
+    inlines = (StepInline, AttemptInline, EventInline)
+    when_empty = "Nobody has submitted a task yet: POST /api/v1/tasks/, or the form on that page in a browser."
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    "title",
+                    ("status_in_words", "waits"),
+                    ("who", "account"),
+                    ("pays", "payer"),
+                    ("asks_for", "held"),
+                    ("charged", "cost"),
+                    ("priority", "position"),
+                )
+            },
+        ),
+        ("Program", {"fields": ("kind", "program", "env_names")}),
+        (
+            "Where it may run",
+            {
+                "classes": ("collapse",),
+                "fields": (
+                    ("gpus", "min_vram_mib", "gpu_model", "min_compute_capability"),
+                    ("region", "host", "labels"),
+                    ("retries", "wait_until", "retry_of", "cost_code"),
+                ),
+            },
+        ),
+        ("Outcome", {"fields": (("exit_code", "failure"), "outcome", "log_tail")}),
+        ("Times", {"fields": (("created_at", "approved_at"), ("started_at", "finished_at"))}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
+        tasks = super().get_queryset(request)
+        match = request.resolver_match
+        if match is not None and match.url_name == "tasks_task_changelist":
+            return tasks.defer("spec", "env", "result", "labels")
+        return tasks.select_related("account", "payer", "submitted_by", "hold", "host")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Task | None = None) -> tuple[str, ...]:
+        names: list[str] = []
+        for _, options in self.fieldsets:
+            for field in options["fields"]:
+                names += field if isinstance(field, tuple) else [field]
+        return tuple(names)
+
+    def get_actions_detail(self, request: HttpRequest, object_id: str | None = None) -> list[Any]:
+        """Offer the buttons that mean something in the task's state; a stale page still gets a clear refusal."""
+        actions = super().get_actions_detail(request, object_id)
+        status = Task.objects.filter(pk=object_id).values_list("status", flat=True).first()
+        useful = {"approve_with", "reject"} if status == TaskStatus.PENDING else set()
+        if status in LIVE:
+            useful.add("cancel")
+        if status == TaskStatus.PROCESSING:
+            useful.add("complete")
+        return [action for action in actions if action.method.__name__ in useful]
+
+    @verb_action(description="Approve", done="approved", permissions=["approve"], icon="check")
+    def approve(self, request: HttpRequest, task: Task, data: dict[str, Any]) -> None:
+        services.approve(task, by=request.user, now=clock.now())
+
+    @verb_action(description="Approve", done="approved", form=ApproveForm, permissions=["approve"], icon="check")
+    def approve_with(self, request: HttpRequest, task: Task, data: dict[str, Any]) -> None:
+        services.approve(
+            task,
+            by=request.user,
+            reason=data["reason"],
+            limit_ms=data["hours"],
+            priority=data["priority"],
+            now=clock.now(),
+        )
+
+    @verb_action(
+        description="Reject",
+        done="rejected",
+        form=ReasonForm,
+        permissions=["approve"],
+        icon="close",
+        variant=ActionVariant.DANGER,
+    )
+    def reject(self, request: HttpRequest, task: Task, data: dict[str, Any]) -> None:
+        services.reject(task, by=request.user, reason=data["reason"], now=clock.now())
+
+    @verb_action(
+        description="Cancel",
+        done="cancelled or being cancelled",
+        form=OptionalReasonForm,
+        permissions=["operate"],
+        icon="cancel",
+        variant=ActionVariant.DANGER,
+    )
+    def cancel(self, request: HttpRequest, task: Task, data: dict[str, Any]) -> None:
+        services.cancel(task, by=request.user, reason=data["reason"], now=clock.now())
+
+    @verb_action(
+        description="Complete", done="being completed", form=ReasonForm, permissions=["operate"], icon="done_all"
+    )
+    def complete(self, request: HttpRequest, task: Task, data: dict[str, Any]) -> None:
+        services.complete(task, by=request.user, reason=data["reason"], now=clock.now())
+
+    def has_approve_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.has_perm("tasks.approve_task"))
+
+    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.has_perm("tasks.operate_task"))
+
+    @display(description="Task", header=True)
+    def title_and_reason(self, task: Task) -> list[str]:
+        return [task.title, task.waiting["detail"] if task.waiting and task.status == TaskStatus.APPROVED else ""]
+
+    @display(description="Submitted by")
+    def who(self, task: Task) -> str:
+        return task.submitted_by.email
+
+    @display(description="Paid with")
+    def pays(self, task: Task) -> str:
+        if task.funding == Funding.QUOTA:
+            return "hours"
+        return f"money, up to {show_micro(task.max_price_per_hour or 0)} USD an hour"
+
+    @display(description="Asks for")
+    def asks_for(self, task: Task) -> str:
+        return f"{task.gpus} GPU × {looks.hours(task.limit_ms)} h"
+
+    @display(description="On hold")
+    def held(self, task: Task) -> str:
+        if task.status in TERMINAL:
+            return "nothing: it has ended"
+        rest = task.hold.amount - task.hold.released - task.hold.captured
+        return f"{looks.hours(rest)} GPU-hours" if task.funding == Funding.QUOTA else f"{show_micro(rest)} USD"
+
+    @display(description="Status", label=looks.TASK_LABELS)
+    def state(self, task: Task) -> tuple[str, str]:
+        return task.status, "Cancelling" if task.is_cancelling else task.get_status_display()
+
+    @display(description="Status")
+    def status_in_words(self, task: Task) -> str:
+        return "Cancelling: its host ends the program" if task.is_cancelling else task.get_status_display()
+
+    @display(description="Charged, GPU-hours")
+    def charged(self, task: Task) -> str:
+        return show_hours(task.gpu_ms) if task.status in TERMINAL else "—"
+
+    @display(description="Cost, USD")
+    def cost(self, task: Task) -> str:
+        return show_micro(task.cost_microusd)
+
+    @display(description="Submitted")
+    def submitted(self, task: Task) -> str:
+        return naturaltime(task.created_at)
+
+    @display(description="Why it waits")
+    def waits(self, task: Task) -> str:
+        if task.status == TaskStatus.PENDING:
+            return "For an approval: Approve or Reject above."
+        if task.status != TaskStatus.APPROVED or not task.waiting:
+            return "—"
+        return f"{task.waiting['detail']} {task.waiting['hint']}"
+
+    @display(description="Place in the queue")
+    def position(self, task: Task) -> str:
+        if task.status != TaskStatus.APPROVED:
+            return "—"
+        ahead = Task.objects.ahead_of(task)[:1000].count()
+        return str(ahead + 1) if ahead < 1000 else "beyond 1000"
+
+    @display(description="Program")
+    def program(self, task: Task) -> Any:
+        return looks.preformatted(task.spec["script"]) if "script" in task.spec else looks.as_json(task.spec)
+
+    @display(description="Environment (names)")
+    def env_names(self, task: Task) -> str:
+        return ", ".join(sorted(task.env)) or "—"
+
+    @display(description="Failure")
+    def failure(self, task: Task) -> str:
+        if not task.failure_code:
+            return "—"
+        return f"{task.failure_code}: {task.failure_detail} (fault: {task.get_failure_fault_display()})"
+
+    @display(description="Result")
+    def outcome(self, task: Task) -> Any:
+        return looks.as_json(task.result)
+
+    @display(description="End of the log")
+    def log_tail(self, task: Task) -> Any:
+        attempt = task.attempts.filter(log_size__gt=0).order_by("-epoch").first()
+        if attempt is None:
+            return "Nothing was written yet."
+        begin = max(0, attempt.log_size - LOG_TAIL_BYTES)
+        text = services.read_log(attempt, offset=begin, limit=LOG_TAIL_BYTES).decode(errors="replace")
+        cut = format_html("<p>The last {} of {} bytes.</p>", LOG_TAIL_BYTES, attempt.log_size) if begin else ""
+        return format_html("{}{}", cut, looks.preformatted(text))
