@@ -148,8 +148,8 @@ def _grant(*, account: Account, gpu_ms: int, key: str, kind: str, memo: str, act
 def _shown(balances: dict[str, Balance]) -> AccountBalances:
     hours, wallet = balances.get("hours"), balances.get("wallet")
     return AccountBalances(
-        hours_available=hours.posted - hours.held if hours else 0,
+        hours_available=hours.available if hours else 0,
         hours_held=hours.held if hours else 0,
-        wallet_available=wallet.posted - wallet.held if wallet else 0,
+        wallet_available=wallet.available if wallet else 0,
         wallet_held=wallet.held if wallet else 0,
     )

@@ -30,7 +30,7 @@ class RegistrationClosed(NotAllowed):
 class BadKey(DomainError):
     """State that a letter's key proves nothing."""
 
-    code = "bad_key"
+    code = "invalid_email_key"
 
 
 class WeakPassword(DomainError):

@@ -67,7 +67,7 @@ class TestVerifyEmail:
         answer = api().post(URL, {"key": key}, format="json")
         assert answer.status_code == 400
         error = answer.json()["errors"][0]
-        assert (error["code"], error["attr"]) == ("bad_key", "key")
+        assert (error["code"], error["attr"]) == ("invalid_email_key", "key")
 
     @pytest.mark.parametrize("body", [{}, {"key": None}, {"key": 1}, {"key": "x" * 1001}, {"key": "x", "email": "y"}])
     def test_it_refuses_bad_bodies(self, api, body):

@@ -28,11 +28,11 @@ def record(
     or None for the platform itself. The account is the object's own id if it is an account, else its
     `account_id`. Request id and address are those of the request under way, if any.
     """
-    is_user = by is not None and by._meta.label == settings.AUTH_USER_MODEL if isinstance(by, models.Model) else False
+    user: Any = by if isinstance(by, models.Model) and by._meta.label == settings.AUTH_USER_MODEL else None
     account_id = obj.pk if obj._meta.label_lower == "accounts.account" else getattr(obj, "account_id", None)
     return AuditEvent.objects.create(
         action=action,
-        actor=by if is_user else None,
+        actor=user,
         actor_label="" if by is None else str(by)[:254],
         object_type=obj._meta.label_lower,
         object_id=str(obj.pk),

@@ -23,12 +23,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.contrib.admin import ModelAdmin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
@@ -74,83 +74,94 @@ def verb_action(
     """
 
     def decorate(verb: Verb) -> Any:
+        act = _Action(verb, description, done, form, is_danger=variant is ActionVariant.DANGER)
+
         @wraps(verb)
         def action(
-            admin: ModelAdmin, request: HttpRequest, queryset: QuerySet | None = None, object_id: str | None = None
+            admin: Any, request: HttpRequest, queryset: QuerySet | None = None, object_id: str | None = None
         ) -> HttpResponse | None:
             if not all(getattr(admin, f"has_{name}_permission")(request) for name in permissions):
                 raise PermissionDenied
-            if object_id is not None:
-                return _from_page(admin, request, object_id)
-            return _from_list(admin, request, queryset)
+            if queryset is not None:
+                return act.from_list(admin, request, queryset)
+            return act.from_page(admin, request, object_id)
 
-        def _from_list(admin: ModelAdmin, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
-            objects = list(queryset[: MAX_SELECTED + 1])
-            if len(objects) > MAX_SELECTED:
-                admin.message_user(request, f"Select at most {MAX_SELECTED} at once.", messages.ERROR)
-                return None
-            if form is None:
-                _run(admin, request, objects, {})
-                return None
-            bound = form(request.POST if "post" in request.POST else None)
-            if bound.is_valid():
-                _run(admin, request, objects, bound.cleaned_data)
-                return None
-            return _ask(admin, request, objects, bound)
-
-        def _from_page(admin: ModelAdmin, request: HttpRequest, object_id: str) -> HttpResponse:
-            found = admin.get_object(request, object_id)
-            if found is None:
-                return admin._get_obj_does_not_exist_redirect(request, admin.opts, object_id)
-            bound = (form or forms.Form)(request.POST if request.method == "POST" else None)
-            if bound.is_valid():
-                _run(admin, request, [found], bound.cleaned_data)
-                return redirect(
-                    f"{admin.admin_site.name}:{admin.opts.app_label}_{admin.opts.model_name}_change", found.pk
-                )
-            return _ask(admin, request, [found], bound, is_page=True)
-
-        def _run(admin: ModelAdmin, request: HttpRequest, objects: Iterable[Model], data: dict[str, Any]) -> None:
-            did, skips = 0, Counter()
-            for obj in objects:
-                try:
-                    verb(admin, request, obj, data)
-                except DomainError as refusal:
-                    skips[refusal.detail] += 1
-                else:
-                    did += 1
-            told = report(did, done, skips)
-            admin.message_user(request, told, messages.WARNING if skips else messages.SUCCESS)
-
-        def _ask(
-            admin: ModelAdmin,
-            request: HttpRequest,
-            objects: Sequence[Model],
-            bound: forms.Form,
-            *,
-            is_page: bool = False,
-        ) -> TemplateResponse:
-            opts = admin.opts
-            context = {
-                **admin.admin_site.each_context(request),
-                "title": description,
-                "opts": opts,
-                "objects": objects,
-                "form": bound,
-                "is_page": is_page,
-                "action": action.__name__,
-                "checkbox": ACTION_CHECKBOX_NAME,
-                "media": admin.media + bound.media,
-                "is_danger": variant is ActionVariant.DANGER,
-            }
-            return TemplateResponse(request, "admin/reason.html", context)
-
-        action.short_description = description
-        action.allowed_permissions = tuple(permissions)
-        action.icon, action.variant, action.attrs = icon, variant, {}
+        # What Django's and unfold's admin look for.
+        action.__dict__.update(
+            short_description=description,
+            allowed_permissions=tuple(permissions),
+            icon=icon,
+            variant=variant,
+            attrs={},
+        )
         return action
 
     return decorate
+
+
+@dataclass(frozen=True)
+class _Action:
+    """Ask, run and report for one verb; `admin` is the ModelAdmin that holds it."""
+
+    verb: Verb
+    description: str
+    done: str
+    form: type[forms.Form] | None
+    is_danger: bool
+
+    def from_list(self, admin: Any, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
+        objects = list(queryset[: MAX_SELECTED + 1])
+        if len(objects) > MAX_SELECTED:
+            admin.message_user(request, f"Select at most {MAX_SELECTED} at once.", messages.ERROR)
+            return None
+        if self.form is None:
+            self.run(admin, request, objects, {})
+            return None
+        bound = self.form(request.POST if "post" in request.POST else None)
+        if not bound.is_valid():
+            return self.ask(admin, request, objects, bound)
+        self.run(admin, request, objects, bound.cleaned_data)
+        return None
+
+    def from_page(self, admin: Any, request: HttpRequest, object_id: str | None) -> HttpResponse:
+        found = admin.get_object(request, object_id)
+        if found is None:
+            return admin._get_obj_does_not_exist_redirect(request, admin.opts, object_id)
+        bound = (self.form or forms.Form)(request.POST if request.method == "POST" else None)
+        if not bound.is_valid():
+            return self.ask(admin, request, [found], bound, is_page=True)
+        self.run(admin, request, [found], bound.cleaned_data)
+        opts = admin.opts
+        return redirect(f"{admin.admin_site.name}:{opts.app_label}_{opts.model_name}_change", found.pk)
+
+    def run(self, admin: Any, request: HttpRequest, objects: Iterable[Model], data: dict[str, Any]) -> None:
+        did = 0
+        skips: Counter[str] = Counter()
+        for obj in objects:
+            try:
+                self.verb(admin, request, obj, data)
+            except DomainError as refusal:
+                skips[refusal.detail] += 1
+            else:
+                did += 1
+        admin.message_user(request, report(did, self.done, skips), messages.WARNING if skips else messages.SUCCESS)
+
+    def ask(
+        self, admin: Any, request: HttpRequest, objects: Sequence[Model], bound: forms.Form, *, is_page: bool = False
+    ) -> HttpResponse:
+        context = {
+            **admin.admin_site.each_context(request),
+            "title": self.description,
+            "opts": admin.opts,
+            "objects": objects,
+            "form": bound,
+            "is_page": is_page,
+            "is_danger": self.is_danger,
+            "action": self.verb.__name__,
+            "checkbox": ACTION_CHECKBOX_NAME,
+            "media": admin.media + bound.media,
+        }
+        return TemplateResponse(request, "admin/reason.html", context)
 
 
 def report(did: int, done: str, skips: Counter[str]) -> str:
