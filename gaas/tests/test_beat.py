@@ -1,0 +1,70 @@
+"""Periodic jobs: of many beats one fires each slot."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from django.db import connection
+
+from gaas import beat
+from gaas.models import Tick
+
+
+def a_job(sent: list[int], seconds: float = 3600) -> beat.Job:
+    return beat.Job("test.job", seconds, lambda: sent.append(1))
+
+
+@pytest.mark.django_db
+class TestFire:
+    def test_it_fires_once_a_slot(self):
+        sent: list[int] = []
+        assert beat.claim(a_job(sent)) is True
+        assert beat.claim(a_job(sent)) is False
+
+    def test_it_fires_again_in_the_next_slot(self):
+        job = a_job([])
+        beat.claim(job)
+        Tick.objects.filter(job=job.name).update(slot=1)
+        assert beat.claim(job) is True
+
+    def test_it_never_goes_back_when_the_clock_does(self):
+        job = a_job([])
+        Tick.objects.create(job=job.name, slot=10**12)
+        assert beat.claim(job) is False
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor == 'sqlite'", reason="threads share the memory database of SQLite tests")
+def test_eight_beats_fire_one_message():
+    sent: list[int] = []
+    job = a_job(sent)
+    start = threading.Barrier(8)
+
+    def run() -> None:
+        start.wait()
+        beat.fire(job)
+        connection.close()
+
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sent == [1]
+
+
+@pytest.mark.django_db
+def test_a_job_that_fails_is_logged_and_fires_again(caplog):
+    def broken() -> None:
+        raise ConnectionError("no broker")
+
+    job = beat.Job("test.broken", 3600, broken)
+    beat.fire(job)
+    assert "periodic job failed" in caplog.text
+
+
+def test_every_job_has_a_name_of_its_own():
+    names = [job.name for job in beat.jobs()]
+    assert len(names) == len(set(names))
+    assert "tasks.sweep" in names
