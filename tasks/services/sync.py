@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import transaction
 
 from gaas.lib import tickets
+from gaas.lib.errors import IllegalTransition
 from gpus.agent import protocol as wire
 from gpus.models import Host
 from gpus.services import SyncReport, hear
@@ -105,7 +106,11 @@ def _acknowledge(attempts: list[Attempt], held: list[Held], now: datetime) -> No
         if item is None:
             continue
         if attempt.status == AttemptStatus.OFFERED:
-            attempt.take(now=now)
+            try:
+                attempt.take(now=now)
+            except IllegalTransition:
+                # The sweep withdrew the offer a moment ago; the next answer tells the agent to discard it.
+                continue
         attempt.acked_at = now
         attempt.updated_at = now
         attempt.elapsed_ms = max(attempt.elapsed_ms, item.elapsed_ms)
