@@ -188,6 +188,12 @@ class Runner(threading.Thread):
                 log.warning("%s: start was not answered (%s)", self.attempt, error)
                 self._pause(self.backoff.next(error.retry_after))
                 continue
+            except Refused as refused:
+                if refused.code != "stop_requested":
+                    raise
+                # The stop itself comes with a sync; nothing has run, so the end can be told at once.
+                self.attempt.ask_stop("cancelled", 0)
+                continue
             self.backoff.reset()
             self._keep_order(asked_at, limit_ms)
             self._spawn()
