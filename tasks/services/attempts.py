@@ -206,14 +206,17 @@ def _move_on(task: Task, chosen: Next, *, by: object | None, exit_code: int | No
 
 
 def _lock(attempt_id: UUID, host: Host, epoch: int, *, ended: bool = False) -> tuple[Attempt, Task]:
-    """Lock the task, then read its attempt; raises LeaseLost unless it is this host's, of this epoch and open."""
+    """Lock the task, then its attempt; raises LeaseLost unless it is this host's, of this epoch and open.
+
+    The attempt too, since a sync that acknowledges it takes the offer without the task's lock.
+    """
     lost = LeaseLost("This attempt is not, or no longer, given to this host: end its program.")
     found = Attempt.objects.filter(pk=attempt_id, host=host, epoch=epoch)
     task_id = found.values_list("task_id", flat=True).first()
     if task_id is None:
         raise lost
     task = Task.objects.select_for_update(no_key=True, of=("self",)).select_related("hold").get(pk=task_id)
-    attempt = found.get()
+    attempt = found.select_for_update(no_key=True).get()
     if not attempt.is_open and not ended:
         raise lost
     return attempt, task
