@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
@@ -29,7 +30,12 @@ class AccountViewSet(ETagMixin, SparseFields, GenericViewSet):
     filterset_class = AccountFilter
     pagination_class = OwnFirst
 
+    balance_ids: Sequence[UUID] = ()
+
     def get_queryset(self) -> Any:
+        # The browsable page and the schema ask too, for the filters of what the action lists.
+        if self.action == "transfers":
+            return Transfer.objects.touching(self.balance_ids)
         return Account.objects.visible_to(self.request.user)
 
     @extend_schema(responses=AccountSerializer(many=True))
@@ -51,14 +57,13 @@ class AccountViewSet(ETagMixin, SparseFields, GenericViewSet):
     )
     def transfers(self, request: Request, version: str, pk: str) -> Response:
         """List what came into the account and what left it, newest first."""
-        # get_object() would narrow accounts by the filters of transfers.
-        account = get_object_or_404(self.get_queryset(), pk=pk)
+        account = get_object_or_404(Account.objects.visible_to(request.user), pk=pk)
         self.balance_ids = list(Balance.objects.filter(owner_key=account.owner_key).values_list("pk", flat=True))
-        page = self.paginate_queryset(self.filter_queryset(Transfer.objects.touching(self.balance_ids)))
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
     def get_serializer_context(self) -> dict[str, Any]:
-        return {**super().get_serializer_context(), "balance_ids": getattr(self, "balance_ids", ())}
+        return {**super().get_serializer_context(), "balance_ids": self.balance_ids}
 
     def _described(self, accounts: Sequence[Account]) -> Sequence[Account]:
         """Give each account what it can spend and the caller's role in it, in three queries for all."""
