@@ -13,10 +13,12 @@ from accounts.ledger.choices import LIMIT, HoldState
 from accounts.ledger.models import Balance, Cap, Hold, HoldCap
 from accounts.ledger.services import moves
 from accounts.ledger.services.errors import AssetMismatch, HoldClosed, HoldExceeded, InvalidAmount, KeyReused
+from accounts.ledger.services.keys import keyed
 from gaas.lib.errors import NotFound
 from gaas.lib.retry import retried
 
 
+@keyed(Hold)
 @retried
 def hold(
     *,

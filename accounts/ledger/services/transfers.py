@@ -10,10 +10,12 @@ from accounts.ledger.choices import REVERSAL
 from accounts.ledger.models import Balance, Transfer
 from accounts.ledger.services import moves
 from accounts.ledger.services.errors import AssetMismatch, InvalidAmount, KeyReused, NotReversible
+from accounts.ledger.services.keys import keyed
 from gaas.lib.errors import NotFound
 from gaas.lib.retry import retried
 
 
+@keyed(Transfer)
 @retried
 def transfer(
     *,
@@ -59,6 +61,7 @@ def transfer(
     return _book(wanted)
 
 
+@keyed(Transfer)
 @retried
 def reverse(*, transfer_id: UUID, key: str, actor: str = "", memo: str = "") -> Transfer:
     """Take a transfer back whole by its mirror image, once.

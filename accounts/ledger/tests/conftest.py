@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -85,3 +86,26 @@ def earnings(db: None) -> Balance:
 def postgresql() -> None:
     if connection.vendor != "postgresql":
         pytest.skip("threads prove nothing on SQLite, which has one writer at a time")
+
+
+def race(*calls: Callable[[], object]) -> list[object]:
+    """Start all calls at one moment, each on a connection of its own; give what each returned or raised."""
+    gate = threading.Barrier(len(calls))
+    outcomes: list[object] = [None] * len(calls)
+
+    def run(number: int, call: Callable[[], object]) -> None:
+        try:
+            gate.wait(20)
+            outcomes[number] = call()
+        except Exception as error:
+            outcomes[number] = error
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads), "a race never ended"
+    return outcomes
