@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -23,8 +23,9 @@ import httpx
 import psycopg
 from psycopg import sql
 
-from tests.peers import free_port
+from tests.peers import Peer, free_port
 from tests.systems.people import Person, eventually
+from tests.systems.relay import Relay
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
@@ -44,6 +45,8 @@ class House:
     servers: tuple[str, ...]
     workers: tuple[str, ...]
     agents: tuple[str, ...]
+    broker: Peer | None = None
+    wire: Relay | None = None
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
@@ -327,6 +330,3 @@ def _no_sandbox() -> bool:
     from gpus.agent.executors import bubblewrap
 
     return bubblewrap.unusable("bwrap") is not None
-
-
-OpenHouse = Callable[..., House]
