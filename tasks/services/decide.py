@@ -89,15 +89,17 @@ def reject(task: Task, *, by: User, reason: str, now: datetime) -> Task:
 
 
 def _lock(task: Task, by: User) -> ApprovalStep:
-    """Lock the task as it was read and give the step that waits for `by`."""
-    stored = Task.objects.select_for_update(no_key=True).values_list("status", flat=True).get(pk=task.pk)
+    """Lock the task, read what a decision goes by as it is now, and give the step that waits for `by`."""
+    stored = Task.objects.select_for_update(no_key=True).only("status", "limit_ms", "priority").get(pk=task.pk)
+    read_as, task.status = task.status, stored.status
+    task.limit_ms, task.priority = stored.limit_ms, stored.priority
     if not by.has_perm("tasks.approve_task"):
         raise NotAllowed("Staff with the permission to approve tasks decide this step.")
     if task.submitted_by_id == by.pk and not by.is_superuser:
         raise NotAllowed("Nobody decides on a task of their own; ask a colleague.", code="own_task")
     step = (
         task.approval_steps.filter(kind=StepKind.STAFF, status=StepStatus.PENDING).order_by("position").first()
-        if stored == TaskStatus.PENDING and task.status == TaskStatus.PENDING
+        if read_as == task.status == TaskStatus.PENDING
         else None
     )
     if step is None:
@@ -131,6 +133,5 @@ def _shrink(task: Task, limit_ms: int) -> None:
 def _decided(task: Task) -> Conflict:
     """Tell what the task is now and, from its last event, by whom and since when."""
     last = task.events.order_by("-id").first()
-    status = Task.objects.values_list("status", flat=True).get(pk=task.pk)
     since = f" since {last.at:%Y-%m-%d %H:%M:%S} UTC, by {last.by_label}" if last else ""
-    return Conflict(f"This task is not waiting for approval: it is {status}{since}.", attr="status")
+    return Conflict(f"This task is not waiting for approval: it is {task.status}{since}.", attr="status")
