@@ -12,7 +12,7 @@ from django.db import transaction
 
 from gaas.lib.errors import DomainError
 from gpus.models import Host
-from tasks.choices import ENDED, AttemptStatus, TaskStatus
+from tasks.choices import AttemptStatus, Fault, TaskStatus
 from tasks.meter import metered_ms
 from tasks.models import Attempt, Task
 from tasks.outcome import Ended, Next, decide, is_charged
@@ -46,6 +46,10 @@ class StopRequested(DomainError):
 
     status = 409
     code = "stop_requested"
+
+
+# What an end is called where the agent gives it no name.
+_CODES = {AttemptStatus.FAILED: "exit_code", AttemptStatus.TIMED_OUT: "time_limit"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def finish(*, attempt_id: UUID, host: Host, report: Report, now: datetime) -> Ta
         if not attempt.is_open:
             if attempt.status == AttemptStatus.LOST:
                 raise LeaseLost("This attempt was given up while the host was not heard.")
-            if (attempt.status, attempt.exit_code) == (report.outcome, report.exit_code):
+            if (attempt.status, attempt.exit_code) == (_legal_end(attempt, report.outcome), report.exit_code):
                 return task
             raise AlreadyFinished(f"This attempt ended {attempt.status} with exit code {attempt.exit_code}.")
         log_end = report.log_size if report.log_lost_from is None else min(report.log_lost_from, report.log_size)
@@ -109,8 +113,8 @@ def finish(*, attempt_id: UUID, host: Host, report: Report, now: datetime) -> Ta
             attempt,
             task,
             status=status,
-            fault=report.fault,
-            code=report.code,
+            fault=_believed_fault(status, report.fault, task),
+            code=report.code or _CODES.get(status, ""),
             detail=report.detail,
             until=now,
             now=now,
@@ -223,10 +227,27 @@ def _lock(attempt_id: UUID, host: Host, epoch: int, *, ended: bool = False) -> t
 
 
 def _legal_end(attempt: Attempt, outcome: str) -> str:
-    """Map the agent's word to a state that this attempt can end in.
+    """Map the agent's word to a state that this attempt can end in, or has ended in.
 
     An attempt that never started cannot have failed on its own: whatever it says, the offer was refused.
     """
-    if outcome in Attempt.TRANSITIONS[attempt.status] and outcome in ENDED:
+    if outcome == AttemptStatus.CANCELLED:
         return outcome
-    return AttemptStatus.REFUSED if attempt.started_at is None else AttemptStatus.FAILED
+    if attempt.started_at is None:
+        return AttemptStatus.REFUSED
+    return AttemptStatus.FAILED if outcome == AttemptStatus.REFUSED else outcome
+
+
+def _believed_fault(status: str, said: str, task: Task) -> str:
+    """Take a host's word on whose fault it was as far as money allows.
+
+    A host cannot make the platform pay its owner, nor charge for a program that it ended unasked.
+    """
+    if status == AttemptStatus.SUCCEEDED:
+        return Fault.NONE
+    if status == AttemptStatus.REFUSED or said == Fault.PLATFORM:
+        return Fault.HOST
+    if status == AttemptStatus.CANCELLED:
+        is_asked = task.cancel_requested_at is not None or task.complete_requested_at is not None
+        return said if is_asked else Fault.HOST
+    return Fault.USER if said == Fault.NONE else said
