@@ -15,8 +15,8 @@ from gpus.models import GPU
 from gpus.services import wake_hosts
 from tasks.choices import TaskStatus
 from tasks.models import Attempt, AttemptGPU, Scheduler, Task
-from tasks.placement import Placement, place, why_none
-from tasks.services.field import need_of, slots
+from tasks.placement import Need, Placement, Reason, fits, place, why_none
+from tasks.services.field import need_of, slot_of, slots
 from tasks.sql import one_pass_at_a_time
 
 # So many from the top of the queue are looked at in a pass; whatever is behind them waits for the next.
@@ -58,25 +58,31 @@ def _run_pass(now: datetime) -> int:
         refused[task_id].add(host_id)
     needs = {task.pk: need_of(task, not_on=frozenset(refused[task.pk])) for task in queue}
     placements = place(needs.values(), free)
-    tasks = {task.pk: task for task in queue}
-    offered = _offer(placements, tasks, now) if placements else set()
+    offered = _offer(placements, needs, now) if placements else set()
     left = [task for task in queue if task.pk not in offered]
     if left:
-        listed = slots(GPU.objects.listed())
-        changed = []
-        for task in left:
-            reason = why_none(needs[task.pk], listed).as_json()
-            if task.waiting != reason:
-                task.waiting = reason
-                changed.append(task)
-        for task in changed:
-            # On the state too: one that was decided meanwhile waits for nothing any more.
-            Task.objects.filter(pk=task.pk, status=TaskStatus.APPROVED).update(waiting=task.waiting)
+        _tell_why(left, needs)
     return len(offered)
 
 
-def _offer(placements: list[Placement], tasks: dict[UUID, Task], now: datetime) -> set[UUID]:
-    """Write attempts for what still stands; locks: tasks by id → attempts and GPUs (unique) → hosts by id."""
+def _tell_why(left: list[Task], needs: dict[UUID, Need]) -> None:
+    """Store why each of these waits, where that is another reason than before: one UPDATE a reason."""
+    listed = slots(GPU.objects.listed())
+    changed: dict[Reason, list[UUID]] = defaultdict(list)
+    for task in left:
+        reason = why_none(needs[task.pk], listed)
+        if task.waiting != reason.as_json():
+            changed[reason].append(task.pk)
+    for reason, ids in changed.items():
+        # On the state too: one that was decided meanwhile waits for nothing any more.
+        Task.objects.filter(pk__in=ids, status=TaskStatus.APPROVED).update(waiting=reason.as_json())
+
+
+def _offer(placements: list[Placement], needs: dict[UUID, Need], now: datetime) -> set[UUID]:
+    """Write attempts for what still stands; locks: tasks by id → attempts and GPUs (unique) → hosts by id.
+
+    A GPU is looked at again as a whole: its owner may have changed the price since the placement was made.
+    """
     wanted = {p.task_id: p for p in placements}
     gpu_ids = [gpu_id for p in placements for gpu_id in p.gpu_ids]
     with transaction.atomic():
@@ -89,7 +95,9 @@ def _offer(placements: list[Placement], tasks: dict[UUID, Task], now: datetime) 
         free = {gpu.pk: gpu for gpu in GPU.objects.free(now=now).filter(pk__in=gpu_ids)}
         attempts, links, hosts = [], [], set()
         for task_id, placement in wanted.items():
-            if task_id not in still or not all(gpu_id in free for gpu_id in placement.gpu_ids):
+            if task_id not in still or not all(
+                gpu_id in free and fits(needs[task_id], slot_of(free[gpu_id])) for gpu_id in placement.gpu_ids
+            ):
                 continue
             task = still[task_id]
             task.assign(reason=f"Offered to {free[placement.gpu_ids[0]].host.name}.", now=now)
