@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -16,7 +18,7 @@ from gpus.agent import protocol as wire
 from gpus.models import Host
 from gpus.services import SyncReport, hear
 from tasks import kinds
-from tasks.choices import AttemptStatus, Fault
+from tasks.choices import OPEN, AttemptStatus, Fault
 from tasks.models import Attempt, Task
 from tasks.services.attempts import close
 from tasks.services.wakes import schedule_soon
@@ -38,7 +40,8 @@ def sync(*, host: Host, report: SyncReport, held: list[Held], now: datetime) -> 
     """Take a host's report and answer what it should be running.
 
     1. Session, lease, inventory: a transaction of its own, which commits before any task is locked.
-    2. What the old boot, or an agent that lost its memory, no longer holds is voided at once.
+    2. What the old boot, or an agent that lost its memory, no longer holds is voided at once; an offer that
+    it never took ends where its task is being cancelled.
     3. What it holds is acknowledged. 4. The answer: the open attempts, and stops for what else it reported.
     Raises SessionConflict, StaleSequence and the other refusals of `hear`.
     """
@@ -46,9 +49,27 @@ def sync(*, host: Host, report: SyncReport, held: list[Held], now: datetime) -> 
     if heard.is_back or heard.changed_gpus:
         schedule_soon()
     attempts = list(_open_attempts(host))
-    gone = _gone(attempts, held, report, is_new_boot=heard.is_new_boot)
-    if gone:
+    known = {(item.id, item.epoch) for item in held}
+    gone = _gone(attempts, known, report, is_new_boot=heard.is_new_boot)
+    declined = [
+        attempt
+        for attempt in attempts
+        if attempt.status == AttemptStatus.OFFERED
+        and attempt.task.cancel_requested_at is not None
+        and (attempt.pk, attempt.epoch) not in known
+    ]
+    if gone or declined:
         _void(gone, heard.is_new_boot, now)
+        for attempt in declined:
+            _close_open(
+                attempt,
+                {AttemptStatus.OFFERED},
+                status=AttemptStatus.CANCELLED,
+                fault=Fault.NONE,
+                code="cancelled",
+                detail="The host had not taken it.",
+                now=now,
+            )
         attempts = list(_open_attempts(host))
     _acknowledge(attempts, held, now)
     return _answer(host, attempts, held, heard.warnings)
@@ -58,7 +79,9 @@ def _open_attempts(host: Host):
     return Attempt.objects.open().filter(host=host).select_related("task").prefetch_related("gpu_links__gpu")
 
 
-def _gone(attempts: list[Attempt], held: list[Held], report: SyncReport, *, is_new_boot: bool) -> list[Attempt]:
+def _gone(
+    attempts: list[Attempt], known: set[tuple[UUID, int]], report: SyncReport, *, is_new_boot: bool
+) -> list[Attempt]:
     """Find what the host cannot be running any more.
 
     After a new boot that is everything which was begun on the old one. Else it is what was started and is
@@ -66,7 +89,6 @@ def _gone(attempts: list[Attempt], held: list[Held], report: SyncReport, *, is_n
     """
     if is_new_boot:
         return [attempt for attempt in attempts if attempt.status != AttemptStatus.OFFERED]
-    known = {(item.id, item.epoch) for item in held}
     return [
         attempt
         for attempt in attempts
@@ -79,22 +101,24 @@ def _gone(attempts: list[Attempt], held: list[Held], report: SyncReport, *, is_n
 def _void(gone: list[Attempt], is_new_boot: bool, now: datetime) -> None:
     detail = "The host was restarted." if is_new_boot else "The agent holds it no more: its state was lost."
     for stale in gone:
-        with transaction.atomic():
-            task = (
-                Task.objects.select_for_update(no_key=True, of=("self",)).select_related("hold").get(pk=stale.task_id)
-            )
-            attempt = Attempt.objects.get(pk=stale.pk)
-            if attempt.is_open:
-                close(
-                    attempt,
-                    task,
-                    status=AttemptStatus.LOST,
-                    fault=Fault.HOST,
-                    code="host_restarted" if is_new_boot else "agent_lost_state",
-                    detail=detail,
-                    until=attempt.acked_at or now,
-                    now=now,
-                )
+        _close_open(
+            stale,
+            OPEN,
+            status=AttemptStatus.LOST,
+            fault=Fault.HOST,
+            code="host_restarted" if is_new_boot else "agent_lost_state",
+            detail=detail,
+            now=now,
+        )
+
+
+def _close_open(stale: Attempt, still: Collection[str], *, now: datetime, **how: Any) -> None:
+    """Look again under the task's lock, then close; metered to the last acknowledged sync."""
+    with transaction.atomic():
+        task = Task.objects.select_for_update(no_key=True, of=("self",)).select_related("hold").get(pk=stale.task_id)
+        attempt = Attempt.objects.get(pk=stale.pk)
+        if attempt.status in still:
+            close(attempt, task, until=attempt.acked_at or now, now=now, **how)
 
 
 def _acknowledge(attempts: list[Attempt], held: list[Held], now: datetime) -> None:
