@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from accounts.models import Account
-from gaas.lib.amounts import show_hours, show_micro
+from gaas.lib.amounts import MS_PER_HOUR, show_hours, show_micro
 from gaas.lib.rest.fields import HoursField, LabelsField, StrictIntegerField, TextField, UsdField
 from gaas.lib.rest.serializers import StrictSerializer
 from gpus.capability import capability_number
@@ -21,6 +21,7 @@ from tasks.services.plan import Quote
 MAX_ENV = 128
 MAX_ENV_BYTES = 64 * 1024
 MAX_TASK_GPUS = 64
+MAX_WAIT_MS = 366 * 24 * MS_PER_HOUR
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 _CAPABILITY = re.compile(r"[0-9]{1,2}\.[0-9]", re.ASCII)
@@ -83,11 +84,11 @@ class TaskInput(StrictSerializer):
     region = TextField(max_length=64, required=False, allow_blank=True)
     host = serializers.UUIDField(required=False, help_text="Run on this host and no other.")
     hours = HoursField(help_text="Wall-clock limit in hours; gpus × hours are held.")
-    max_price_per_hour_usd = UsdField(required=False, allow_zero=True, help_text="Wallet: at most this per GPU-hour.")
+    max_price_per_hour_usd = UsdField(required=False, help_text="Wallet: at most this per GPU-hour.")
     priority = StrictIntegerField(min_value=-100, max_value=100, default=0, help_text="Above 0 is for staff to give.")
     retries = StrictIntegerField(min_value=0, max_value=10, default=0, help_text="Again after the program failed.")
     env = EnvField(required=False)
-    max_wait_hours = HoursField(required=False, help_text="Expire when it could not start by then.")
+    max_wait_hours = HoursField(required=False, most=MAX_WAIT_MS, help_text="Expire when it could not start by then.")
     cost_code = TextField(max_length=64, required=False, allow_blank=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

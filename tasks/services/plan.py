@@ -19,7 +19,7 @@ from tasks.approval import StepNeeded, steps_for
 from tasks.draft import Draft
 from tasks.funding import RULES
 from tasks.models import Task
-from tasks.placement import Reason, fitting, why_none
+from tasks.placement import Reason, fitting, place, why_none
 from tasks.services.field import need_of, slots
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def plan(draft: Draft, *, by: User, now: datetime) -> Plan:
 
     1. Whose account, and may this person spend from it. 2. The kind reads its spec. 3. Limits. 4. The price
     ceiling of a wallet task. 5. Which balance pays and how much it would hold. 6. The approvals.
-    Raises NotFound for an account or host that this person does not see, DomainError for all else.
+    Raises NotFound for an account that this person does not see, NotAllowed for one to spend from in vain,
+    DomainError for all else.
     """
     account = draft.account or by.personal_account
     if draft.account is not None:
@@ -148,11 +149,10 @@ def quote(draft: Draft, *, by: User, now: datetime) -> Quote:
     task = planned.task
     need = need_of(task)
     listed = slots(GPU.objects.listed())
-    free = slots(GPU.objects.free(now=now))
-    fit_listed, fit_free = fitting(need, listed), fitting(need, free)
+    fit_listed, fit_free = fitting(need, listed), fitting(need, slots(GPU.objects.free(now=now)))
     ahead = Task.objects.queue().filter(priority__gte=task.priority)[:POSITION_SHOWN_UP_TO].count()
     waiting = None
-    if len(fit_free) < task.gpus:
+    if not place([need], fit_free):
         waiting = why_none(need, listed)
         starts = "when GPUs are free"
     else:
@@ -190,4 +190,5 @@ def _price_ceiling(draft: Draft, task: Task) -> int:
             code="no_price",
             attr="max_price_per_hour_usd",
         )
-    return max(slot.price_per_hour for slot in fit)
+    # A hold is of something: where all are free of charge it is of a micro-dollar and comes back whole.
+    return max(1, *(slot.price_per_hour for slot in fit))

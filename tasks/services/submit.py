@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 def submit(draft: Draft, *, by: User, now: datetime) -> Task:
     """Store a task that waits for its approvals, with its whole cost on hold.
 
-    1. Validate and price (no lock). 2. Hold on the payer's balance: the conditional UPDATE decides among
-    parallel submits. 3. Task, steps, event. Raises InsufficientQuota or InsufficientFunds and stores nothing.
+    1. Validate, price, and look at the balance as the quote does (no lock). 2. Hold on the payer's balance:
+    the conditional UPDATE decides among parallel submits. 3. Task, steps, event. Raises InsufficientQuota or
+    InsufficientFunds and stores nothing.
     """
     planned = plan(draft, by=by, now=now)
+    if (short := planned.shortage()) is not None:
+        raise short
     task = planned.task
     task.pk = uuid7()
     with transaction.atomic():
