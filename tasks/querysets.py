@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 
 from django.db import models
 from django.db.models import F, Q
@@ -11,12 +11,9 @@ from django.db.models import F, Q
 from accounts.models import Account
 from tasks.choices import LIVE, OPEN, StepStatus, TaskStatus
 
-if TYPE_CHECKING:
-    from tasks.models import Task
 
-
-class TaskQuerySet(models.QuerySet["Task"]):
-    def visible_to(self, user) -> Self:
+class TaskQuerySet(models.QuerySet):
+    def visible_to(self, user: Any) -> Self:
         """Tasks of the accounts that `user` sees; all of them with the permission to view tasks."""
         if user.has_perm("tasks.view_task"):
             return self
@@ -29,18 +26,25 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """What waits for GPUs, best first: priority, then age. The order of the partial index."""
         return self.filter(status=TaskStatus.APPROVED).order_by(F("priority").desc(), "id")
 
-    def ahead_of(self, task: Task) -> Self:
+    def ahead_of(self, task: Any) -> Self:
         return self.queue().filter(Q(priority__gt=task.priority) | Q(priority=task.priority, id__lt=task.id))
 
     def waited_too_long(self, *, now: datetime) -> Self:
-        return self.filter(status__in=[TaskStatus.PENDING, TaskStatus.APPROVED], wait_until__lt=now)
+        """Keep what did not start by the moment its submitter set; what started once and queues again did."""
+        return self.filter(
+            status__in=[TaskStatus.PENDING, TaskStatus.APPROVED], wait_until__lt=now, started_at__isnull=True
+        )
 
 
 class ApprovalStepQuerySet(models.QuerySet):
     def waiting(self) -> Self:
         return self.filter(status=StepStatus.PENDING, task__status=TaskStatus.PENDING)
 
-    def decidable_by(self, user) -> Self:
+    def visible_to(self, user) -> Self:
+        """Keep the steps of tasks that `user` sees, decided or not."""
+        return self.filter(task__in=self.model._meta.get_field("task").related_model.objects.visible_to(user))
+
+    def decidable_by(self, user: Any) -> Self:
         """Steps that wait for `user`: staff steps for approvers, never those of an own task."""
         steps = self.waiting()
         if not user.has_perm("tasks.approve_task"):

@@ -198,13 +198,14 @@ class TaskViewSet(ETagMixin, SparseFields, mixins.ListModelMixin, mixins.Retriev
 
 
 class ApprovalViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet):
-    """Approval steps that wait for the caller."""
+    """Approval steps: the list has those that wait for the caller; by id, any of a task that the caller sees."""
 
     queryset = ApprovalStep.objects.none()
     serializer_class = serializers.ApprovalOutput
 
     def get_queryset(self) -> Any:
-        steps = ApprovalStep.objects.decidable_by(self.request.user)
+        user, steps = self.request.user, ApprovalStep.objects
+        steps = steps.decidable_by(user) if self.action == "list" else steps.visible_to(user)
         return steps.select_related("task__submitted_by", "task__account", "task__hold", "decided_by")
 
     @extend_schema(request=serializers.ApproveInput, responses=serializers.TaskOutput)
