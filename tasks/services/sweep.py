@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -13,6 +17,8 @@ from tasks.choices import AttemptStatus, Fault, StepStatus, TaskStatus
 from tasks.models import Attempt, Scheduler, Task
 from tasks.services.attempts import close
 from tasks.services.wakes import schedule_soon
+
+log = logging.getLogger("app")
 
 BATCH = 200
 
@@ -32,18 +38,23 @@ def sweep(*, now: datetime) -> None:
 
 
 def is_back_from_a_gap(*, now: datetime) -> bool:
-    """Note this tick; after a start or a gap extend every live lease by one period and say so."""
+    """Note this tick; after a start or a gap extend every live lease by one period and say so.
+
+    Locks as a pass of the matcher takes them: hosts by id → scheduler.
+    """
+    last = Scheduler.objects.values_list("last_sweep_at", flat=True).get(pk=1)
+    state = Scheduler.objects.filter(pk=1)
+    gap = timedelta(seconds=max(4 * settings.SWEEP_SECONDS, settings.LEASE_SECONDS / 2))
+    if last is not None and now - last < gap:
+        state.update(last_sweep_at=now)
+        return False
+    extended = now + timedelta(seconds=settings.LEASE_SECONDS)
+    voided_before = (last or now) - timedelta(seconds=settings.RECONNECT_SECONDS)
     with transaction.atomic():
-        state = Scheduler.objects.select_for_update().get(pk=1)
-        last = state.last_sweep_at
-        Scheduler.objects.filter(pk=1).update(last_sweep_at=now)
-        gap = timedelta(seconds=max(4 * settings.SWEEP_SECONDS, settings.LEASE_SECONDS / 2))
-        if last is not None and now - last < gap:
-            return False
-        lease = timedelta(seconds=settings.LEASE_SECONDS)
-        grace = timedelta(seconds=settings.RECONNECT_SECONDS)
-        alive_then = Host.objects.filter(lease_expires_at__gt=(last or now) - grace)
-        alive_then.filter(lease_expires_at__lt=now + lease).update(lease_expires_at=now + lease)
+        live = Host.objects.filter(lease_expires_at__gt=voided_before, lease_expires_at__lt=extended)
+        ids = list(live.select_for_update().order_by("pk").values_list("pk", flat=True))
+        Host.objects.filter(pk__in=ids).update(lease_expires_at=extended)
+        state.update(last_sweep_at=now, sweeping_since=now)
     return True
 
 
@@ -51,8 +62,9 @@ def reap(*, now: datetime) -> None:
     """Close attempts that their hosts do not hold to.
 
     Offers nobody took within OFFER_SECONDS and preparations beyond PREPARE_SECONDS are REFUSED and placed
-    elsewhere. After a missed lease and the reconnect window the grant is void: LOST, metered to the last
-    acknowledged sync. The agent has ended the program FENCE_MARGIN_SECONDS before.
+    elsewhere, but not before OFFER_SECONDS in which hosts could reach the platform. After a missed lease and
+    the reconnect window the grant is void: LOST, metered to the last acknowledged sync. The agent has ended
+    the program FENCE_MARGIN_SECONDS before.
     """
     grace = timedelta(seconds=settings.RECONNECT_SECONDS)
     open_ = Attempt.objects.open()
@@ -66,6 +78,8 @@ def reap(*, now: datetime) -> None:
             now=now,
         )
     offered_before = now - timedelta(seconds=settings.OFFER_SECONDS)
+    if Scheduler.objects.filter(pk=1, sweeping_since__gt=offered_before).exists():
+        return
     for attempt in open_.filter(status=AttemptStatus.OFFERED, offered_at__lt=offered_before)[:BATCH]:
         _close_if(
             attempt,
@@ -87,9 +101,21 @@ def reap(*, now: datetime) -> None:
         )
 
 
-def _close_if(stale: Attempt, still, *, status: str, code: str, detail: str, now: datetime) -> None:
+@contextmanager
+def _alone(task_id: UUID) -> Iterator[None]:
+    """Give one task a transaction of its own; if it fails the others must not wait for it."""
+    try:
+        with transaction.atomic():
+            yield
+    except Exception:
+        log.exception("the sweep cannot end task %s", task_id)
+
+
+def _close_if(
+    stale: Attempt, still: Callable[[Attempt], bool], *, status: str, code: str, detail: str, now: datetime
+) -> None:
     """Look again under the task's lock, then close: a sync may have come in between."""
-    with transaction.atomic():
+    with _alone(stale.task_id):
         task = Task.objects.select_for_update(no_key=True, of=("self",)).select_related("hold").get(pk=stale.task_id)
         attempt = Attempt.objects.select_related("host").get(pk=stale.pk)
         if attempt.is_open and still(attempt):
@@ -108,7 +134,7 @@ def _close_if(stale: Attempt, still, *, status: str, code: str, detail: str, now
 def expire(*, now: datetime) -> None:
     """End tasks that nobody approved, or no GPU was found for, by the moment their submitter set."""
     for stale in Task.objects.waited_too_long(now=now).order_by("pk")[:BATCH]:
-        with transaction.atomic():
+        with _alone(stale.pk):
             task = (
                 Task.objects.select_for_update(no_key=True, skip_locked=True)
                 .filter(pk=stale.pk, status__in=[TaskStatus.PENDING, TaskStatus.APPROVED])
