@@ -5,3 +5,6 @@ class TasksConfig(AppConfig):
     name = "tasks"
     label = "tasks"
     verbose_name = "Tasks"
+
+    def ready(self) -> None:
+        from tasks import ledger_checks  # noqa: F401  registers its invariants
