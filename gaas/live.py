@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -29,6 +30,7 @@ from gaas.wsgi import application as django_application  # noqa: E402
 log = logging.getLogger("app")
 
 THREADS = int(os.environ.get("LIVE_THREADS", "16"))
+TOLD_EVERY = 60.0
 
 
 class Live:
@@ -87,25 +89,28 @@ class _Listener(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="wake-listener", daemon=True)
-        self._stop = threading.Event()
+        self._ending = threading.Event()  # Thread has a `_stop` of its own
 
     def stop(self) -> None:
-        self._stop.set()
+        self._ending.set()
 
     def run(self) -> None:
         import psycopg
 
-        while not self._stop.is_set():
+        told = float("-inf")
+        while not self._ending.is_set():
             try:
                 with psycopg.connect(**_parameters(), autocommit=True) as direct:
                     direct.execute(f"LISTEN {wake.CHANNEL}")
-                    while not self._stop.is_set():
+                    while not self._ending.is_set():
                         for notice in direct.notifies(timeout=1):
                             wake.publish(notice.payload)
             except psycopg.Error as problem:
                 # Agents fall back to their sync period meanwhile.
-                log.warning("cannot listen for wakes: %s", problem)
-                self._stop.wait(2)
+                if time.monotonic() - told >= TOLD_EVERY:
+                    told = time.monotonic()
+                    log.warning("cannot listen for wakes: %s", problem)
+                self._ending.wait(2)
 
 
 def _parameters() -> dict[str, Any]:
