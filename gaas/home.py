@@ -7,6 +7,7 @@ on loopback; whatever the environment says already stays as it is.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import secrets
 from collections.abc import Sequence
@@ -38,10 +39,15 @@ def prepare(argv: Sequence[str], base: Path) -> None:
 
 
 def keep_secret_key(path: Path) -> None:
-    """Make the key once; of two processes that start together one makes it."""
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+    """Make the key once; of two processes that start together one makes it, and neither sees half of it."""
+    if path.exists():
         return
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as file:
         file.write(secrets.token_urlsafe(64))
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()
