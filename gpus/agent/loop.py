@@ -17,7 +17,7 @@ from .client import Client, Refused, Unreachable
 from .config import Config
 from .protocol import PROTOCOL, Assignment, Stop, SyncAnswer, SyncRequest, Timers
 from .runner import Runner
-from .state import State
+from .state import SEQ_BLOCK, State
 from .verdict import AGENT_STOPPED
 
 log = logging.getLogger("gaas.agent")
@@ -161,7 +161,7 @@ class Agent:
     def _sync(self) -> SyncAnswer:
         self._refresh_inventory()
         seq = self.state.next_seq(self._past_seq)
-        held = [runner.held() for runner in list(self.runners.values())]
+        held = [(runner, runner.held()) for runner in list(self.runners.values())]
         request = SyncRequest(
             protocol=PROTOCOL,
             session=self.session,
@@ -170,7 +170,7 @@ class Agent:
             clock=datetime.datetime.now(datetime.UTC).isoformat(),
             facts=facts.host_facts(is_sandboxed=bool(self.bubblewrap)),
             gpus=self.devices.gpus,
-            attempts=held,
+            attempts=[attempt for _, attempt in held],
             metrics=self._sample(),
         )
         sent_at = clock.boottime()
@@ -180,6 +180,8 @@ class Agent:
         # Counted from the sending: the server's count begins later, so this side always ends first.
         self._lease_deadline = sent_at + answer.timers.fence_seconds
         self.state.keep_lease(self._lease_deadline)
+        for runner, attempt in held:
+            runner.reported = attempt.progress
         with self._synced:
             self._answer = answer
             self._syncs += 1
@@ -199,7 +201,7 @@ class Agent:
             why = "another agent uses this host's credential; waiting until it was not heard for a lease"
             self._tell(logging.WARNING, f"{why} ({refused.detail})")
         elif refused.code == "stale_seq":
-            self._past_seq = self.state.last_seq * 2
+            self._past_seq = self.state.last_seq * 4 + SEQ_BLOCK
             self._tell(
                 logging.WARNING, "the server has heard a later sync of this session; counting on from further up"
             )

@@ -86,10 +86,13 @@ def read(output: Path) -> Any:
         raise BadResult(f"result.json was not taken: {error.strerror}.") from error
     if fd is None:
         return None
-    with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise BadResult("result.json was not taken: it is not a plain file.")
-        data = file.read(MAX_RESULT_BYTES + 1)
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            data = file.read(MAX_RESULT_BYTES + 1)
+    finally:
+        os.close(fd)
     if len(data) > MAX_RESULT_BYTES:
         raise BadResult(f"result.json was not taken: it is larger than {MAX_RESULT_BYTES // 1024} KiB.")
     return parse(data)

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ log = logging.getLogger("gaas.agent")
 
 TICK_SECONDS = 0.1
 YOUNG_TICKS, YOUNG_TICK_SECONDS = 100, 0.02  # a short task is not made to wait for a tick
+LAST_PROGRESS_SECONDS = 2.0
 SPAWNS = 3
 INCOMPLETE_TRIES = 5
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +65,7 @@ class Runner(threading.Thread):
         self.shipper = LogShipper(agent.client, attempt, log_backoff)
         self.supervisor: subprocess.Popen | None = None
         self.progress: dict | None = None
+        self.reported: dict | None = None  # the progress that the server is known to have
         self._progress_stamp = 0
         self._spawns = 0
         self._is_discarded = self._is_finishing = False
@@ -272,8 +275,16 @@ class Runner(threading.Thread):
         return lines[-1][:300] if lines else "it left no word"
 
     def _kill_survivors(self) -> None:
-        started = self.attempt.started() or {}
-        processes.kill_all(lambda: processes.survivors(self.attempt.id, started.get("supervisor")))
+        supervisor = (self.attempt.started() or {}).get("supervisor")
+
+        def survivors() -> list[processes.Process]:
+            return processes.survivors(self.attempt.id, supervisor)
+
+        def is_over() -> bool:
+            # Nobody adopts these for us, so only several looks in a row can tell that none is left.
+            return not any(survivors() for _ in range(3))
+
+        processes.kill_all(survivors, is_over=is_over)
 
     def _take_progress(self) -> None:
         path = self.attempt.folder / "progress.json"
@@ -288,12 +299,20 @@ class Runner(threading.Thread):
 
     # -- end
 
+    def _report_progress(self) -> None:
+        """Let a sync carry the last progress before the end is told; not for long, it is only progress."""
+        self._take_progress()
+        deadline = time.monotonic() + LAST_PROGRESS_SECONDS
+        while self.progress != self.reported and time.monotonic() < deadline:
+            self.agent.alarm.ring()
+            self._pause(YOUNG_TICK_SECONDS)
+
     def _finish(self) -> None:
         """Report the end until the server has taken it; its log goes first."""
         ended = self.attempt.exit()
         assert ended is not None  # noqa: S101
         self._is_finishing = True
-        self._take_progress()
+        self._report_progress()
         result, note = self._result(ended)
         incomplete = 0
         while True:

@@ -57,6 +57,7 @@ class Supervisor:
         self._progress_at = self._tree_at = self._lease_at = 0.0
         self._fence = 0.0
         self._host_goes_down = False
+        self._terminated: set[int] = set()
 
     def _memory_limit(self) -> int | None:
         mib = self.assignment.payload.get("memory_mib")
@@ -85,8 +86,7 @@ class Supervisor:
             self.log.close()
             return self._exit(FAILED, FAULT_HOST, "start_failed", f"The program could not be started: {error}.", None)
         self._watch()
-        processes.kill_all(self._tree, between=self._reap)
-        self._reap()
+        processes.kill_all(self._tree, is_over=self._reap, children=processes.own_children)
         self._drain()
         self._write_progress()
         with contextlib.suppress(OSError):
@@ -181,7 +181,9 @@ class Supervisor:
         asked = self.attempt.stop_asked()
         if asked is not None and asked["grace_ms"] < self.verdict.grace_ms:
             self.kill_at = min(self.kill_at, clock.boottime() + asked["grace_ms"] / 1000)
-        return clock.boottime() >= self.kill_at or not self._tree()
+        tree = self._tree()
+        self._terminate(tree)
+        return clock.boottime() >= self.kill_at or not tree
 
     def _read(self, fd: int) -> None:
         try:
@@ -233,14 +235,20 @@ class Supervisor:
             durable.write_json(self.attempt.folder / "progress.json", self._progress, durable=False)
         self._progress, self._progress_at = None, now
 
-    def _reap(self) -> None:
-        with contextlib.suppress(ChildProcessError):
+    def _reap(self) -> bool:
+        """Take in what has ended; say whether no child is left at all.
+
+        Every orphan below becomes a child of this process, so no child means that the whole tree is gone.
+        """
+        try:
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
-                    return
+                    return False
                 if pid == self.pid:
                     self.status = status
+        except ChildProcessError:
+            return True
 
     def _tree(self) -> list[processes.Process]:
         return [p for p in processes.descendants([os.getpid()], processes.snapshot()) if p.is_alive]
@@ -291,11 +299,29 @@ class Supervisor:
         return self._fence
 
     def _end(self, verdict: Verdict) -> None:
-        """Send TERM to all that runs, bubblewrap itself left out: its death would kill the rest at once."""
         self.verdict = verdict
         self.kill_at = clock.boottime() + verdict.grace_ms / 1000
-        frame = {self.pid, self._sandbox_child()} if self.order.bubblewrap else set()
-        processes.send([p for p in self._tree() if p.pid not in frame], signal.SIGTERM)
+        self._terminate(self._tree())
+
+    def _terminate(self, tree: list[processes.Process]) -> None:
+        """Send TERM, once each, to the program and to what it leaves behind when it goes.
+
+        Not to its workers: a trainer that loses them while it saves has nothing to save. A script's shell
+        runs its trap only after the command in its foreground, so that command is told as well.
+        """
+        tops = {os.getpid()}
+        frame: set[int | None] = set()
+        if self.order.bubblewrap:
+            # bubblewrap and its init are left out: their death would kill the rest at once.
+            init = self._sandbox_child()
+            tops, frame = {init or self.pid}, {self.pid, init}
+        told = [process for process in tree if process.parent in tops]
+        if "script" in self.assignment.payload:
+            shells = {process.pid for process in told}
+            told += [process for process in tree if process.parent in shells]
+        new = [process for process in told if process.pid not in frame | self._terminated]
+        processes.send(new, signal.SIGTERM)
+        self._terminated |= {process.pid for process in new}
 
     def _sandbox_report(self) -> dict:
         report: dict = {}

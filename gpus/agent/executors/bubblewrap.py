@@ -21,7 +21,19 @@ NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
 SYSTEM = ("/usr",)
 LINKED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "mime.types")
-ETC_NETWORK = ("resolv.conf", "ssl", "ca-certificates", "pki", "crypto-policies", "services", "protocols")
+# Certificates one by one: their folders hold private keys too, which an agent that runs as root could read.
+ETC_NETWORK = (
+    "resolv.conf",
+    "services",
+    "protocols",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "ca-certificates",
+    "pki/ca-trust/extracted",
+    "pki/tls/certs",
+    "pki/tls/cert.pem",
+    "crypto-policies",
+)
 
 
 @functools.cache

@@ -61,3 +61,14 @@ def sandboxed(tmp_path_factory):
     yield host
     host.close()
     peer.close()
+
+
+@pytest.fixture(scope="module")
+def working(tmp_path_factory):
+    """An unsandboxed host at work that a module's tests share; they leave it as they found it."""
+    peer = Peer()
+    host = Host(peer, tmp_path_factory.mktemp("host"))
+    host.run()
+    yield host
+    host.close()
+    peer.close()

@@ -87,8 +87,8 @@ class TestAgent:
 
     def test_it_reports_progress_from_the_descriptor_and_from_stdout(self, running):
         script = (
-            'echo \'GAAS_PROGRESS {"step": 1, "of": 3}\' >&"$GAAS_PROGRESS_FD"; echo "GAAS_PROGRESS [}"; sleep 1.3;'
-            ' echo \'GAAS_PROGRESS {"step": 2, "of": 3, "metrics": {"loss": 0.25}}\'; sleep 1.3'
+            'echo \'GAAS_PROGRESS {"step": 1, "of": 3}\' >&"$GAAS_PROGRESS_FD"; echo "GAAS_PROGRESS [}"; sleep 1.1;'
+            ' echo \'GAAS_PROGRESS {"step": 2, "of": 3, "metrics": {"loss": 0.25}}\''
         )
         work = running.peer.offer(payload={"script": script})
         running.peer.until_finished(work)
@@ -115,10 +115,10 @@ class TestAgent:
 
     def test_it_runs_attempts_beside_each_other(self, running):
         began = time.monotonic()
-        works = [running.peer.offer(payload={"script": "sleep 1"}) for _ in range(4)]
+        works = [running.peer.offer(payload={"script": "sleep 0.6"}) for _ in range(4)]
         for work in works:
             running.peer.until_finished(work)
-        assert time.monotonic() - began < 3.5
+        assert time.monotonic() - began < 2.2
 
     def test_it_refuses_what_it_cannot_run(self, running):
         for code, given in {
