@@ -45,7 +45,7 @@ test-browser: dev ## Walk through the admin and the API in Chromium
 	@$(PYTEST) -m systems -rs tests/systems/test_browser.py $(ARGS)
 
 test-docker: dev ## Build the image and run it; needs an engine, or root and dockerd
-	@$(PYTEST) -m systems -rs -s tests/systems/test_image.py $(ARGS)
+	@$(PYTEST) -m systems -rs -s tests/systems/test_image.py tests/systems/test_roles.py $(ARGS)
 
 test-bare: ## Clone into a bare Debian, run `make demo` and `make test` there; needs root and debootstrap
 	@tests/bare/machine.sh $(ARGS)

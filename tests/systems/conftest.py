@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import peers
+from tests.systems.engine import ROOT, Engine, docker_engine
 
 HERE = Path(__file__).parent
 
@@ -70,3 +72,30 @@ def own_redis() -> Iterator[peers.Peer]:
 def own_rabbitmq() -> Iterator[peers.Peer]:
     """A RabbitMQ of this test's own, to kill and to fill."""
     yield from _lent("rabbitmq", own=True)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """A Docker engine, found or started."""
+    # An engine needs rights of the kernel that no package gives: its absence is a skip even where CI=true.
+    try:
+        with docker_engine() as engine:
+            yield engine
+    except peers.Missing as why:
+        pytest.skip(f"the image was not built: {why}")
+
+
+@pytest.fixture(scope="session")
+def image(engine: Engine) -> Iterator[str]:
+    """The name of an image that was built from the Dockerfile."""
+    name, started = f"gaas-test-{os.getpid()}", time.monotonic()
+    try:
+        base, options = engine.base_image("requirements-dev.txt")
+    except peers.Missing as why:
+        pytest.skip(f"the image was not built: {why}")
+    print(f"\nbase image {base} after {time.monotonic() - started:.0f} s", flush=True)
+    started = time.monotonic()
+    engine.docker("build", *options, "--build-arg", f"BASE_IMAGE={base}", "--tag", name, str(ROOT))
+    print(f"built in {time.monotonic() - started:.0f} s", flush=True)
+    yield name
+    engine.docker("image", "rm", "--force", name, check=False)

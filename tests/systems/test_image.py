@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import time
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
-from tests.peers import Missing, free_port
-from tests.systems.engine import ROOT, Engine, docker_engine, health
-
-NAME = f"gaas-test-{os.getpid()}"
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    # An engine needs rights of the kernel that no package gives: its absence is a skip even where CI=true.
-    try:
-        with docker_engine() as engine:
-            yield engine
-    except Missing as why:
-        pytest.skip(f"the image was not built: {why}")
-
-
-@pytest.fixture(scope="module")
-def image(engine: Engine) -> Iterator[str]:
-    started = time.monotonic()
-    try:
-        base, options = engine.base_image("requirements-dev.txt")
-    except Missing as why:
-        pytest.skip(f"the image was not built: {why}")
-    print(f"\nbase image {base} after {time.monotonic() - started:.0f} s", flush=True)
-    started = time.monotonic()
-    engine.docker("build", *options, "--build-arg", f"BASE_IMAGE={base}", "--tag", NAME, str(ROOT))
-    print(f"built in {time.monotonic() - started:.0f} s", flush=True)
-    yield NAME
-    engine.docker("image", "rm", "--force", NAME, check=False)
+from tests.peers import free_port
+from tests.systems.engine import Engine, health
 
 
 @pytest.fixture(scope="module")
 def server(engine: Engine, image: str) -> Iterator[str]:
     """A container of the image on the host's network, as `docker run` of the README starts it but for the port."""
     port = free_port()
-    container = f"{NAME}-up"
+    container = f"{image}-up"
     engine.docker("run", "--detach", "--name", container, "--network", "host", "--env", f"PORT={port}", image)
     deadline = time.monotonic() + 60
     try:
@@ -57,9 +29,9 @@ def server(engine: Engine, image: str) -> Iterator[str]:
 
 
 class TestImage:
-    def test_it_says_that_it_is_healthy(self, engine: Engine, server: str) -> None:
-        logs = engine.docker("logs", f"{NAME}-up", check=False)
-        assert health(engine, f"{NAME}-up") == "healthy", logs.stdout[-3000:] + logs.stderr[-3000:]
+    def test_it_says_that_it_is_healthy(self, engine: Engine, image: str, server: str) -> None:
+        logs = engine.docker("logs", f"{image}-up", check=False)
+        assert health(engine, f"{image}-up") == "healthy", logs.stdout[-3000:] + logs.stderr[-3000:]
 
     @pytest.mark.parametrize("path", ["/livez", "/readyz", "/", "/admin/login/", "/api/schema/"])
     def test_it_serves(self, server: str, path: str) -> None:
@@ -70,15 +42,15 @@ class TestImage:
         with urllib.request.urlopen(f"{server}/static/unfold/css/styles.css", timeout=10) as answer:
             assert answer.headers["Content-Type"].startswith("text/css")
 
-    def test_it_does_not_run_as_root(self, engine: Engine, server: str) -> None:
-        assert engine.docker("exec", f"{NAME}-up", "id", "-un").stdout.strip() == "gaas"
+    def test_it_does_not_run_as_root(self, engine: Engine, image: str, server: str) -> None:
+        assert engine.docker("exec", f"{image}-up", "id", "-un").stdout.strip() == "gaas"
 
     @pytest.mark.parametrize("forgotten", [".env", ".git", "tests", "var", "gaas/tests"])
     def test_it_carries_nothing_that_it_does_not_need(self, engine: Engine, image: str, forgotten: str) -> None:
         found = engine.docker("run", "--rm", "--network", "none", image, "ls", "-d", forgotten, check=False)
         assert found.returncode != 0
 
-    def test_it_stops_when_told_to(self, engine: Engine, server: str) -> None:
+    def test_it_stops_when_told_to(self, engine: Engine, image: str, server: str) -> None:
         started = time.monotonic()
-        engine.docker("stop", "--time", "30", f"{NAME}-up")
+        engine.docker("stop", "--time", "30", f"{image}-up")
         assert time.monotonic() - started < 25
