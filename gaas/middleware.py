@@ -171,7 +171,7 @@ def _log_response(
 def _user_id(request: HttpRequest) -> str | None:
     """Give who the request turned out to be from, without a query to find out for the log alone."""
     user = request.__dict__.get("user")
-    if user is None or (isinstance(user, SimpleLazyObject) and user._wrapped is empty):  # type: ignore[attr-defined]
+    if user is None or (isinstance(user, SimpleLazyObject) and user._wrapped is empty):
         return None
     pk = getattr(user, "pk", None)
     return None if pk is None else str(pk)

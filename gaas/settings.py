@@ -209,7 +209,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",
-        "rest_framework.renderers.BrowsableAPIRenderer",
+        "gaas.lib.rest.renderers.BrowsableAPI",
     ],
     "DEFAULT_FILTER_BACKENDS": [
         "gaas.lib.rest.filters.StrictFilterBackend",

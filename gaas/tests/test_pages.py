@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.contrib.staticfiles import finders
 from django.test import Client
+from drf_spectacular.generators import SchemaGenerator
 
 pytestmark = pytest.mark.django_db
 
@@ -145,6 +146,32 @@ class TestBrowsableAPI:
         text = page(web.get("/api/v1/quota-requests/", headers={"Accept": "text/html"}))
         assert "GaaS API</title>" in text
         assert "gaas.css" in text
+
+    def test_it_asks_for_what_a_verb_takes(self, web: Client, alice: Any) -> None:
+        web.force_login(alice)
+        text = page(web.get("/api/v1/quota-requests/", headers={"Accept": "text/html"}))
+        assert 'name="reason"' in text
+        assert 'name="decided_by"' not in text
+        assert "&quot;decided_by&quot;" not in text
+
+    def test_it_asks_for_what_an_action_takes(self, web: Client, alice: Any, dana: Any) -> None:
+        from accounts.services import request_quota
+
+        asked = request_quota(account=alice.personal_account, gpu_ms=3_600_000, by=alice, reason="x")
+        web.force_login(dana)
+        verb = f"/api/v1/quota-requests/{asked.pk}/approve/"
+        text = page(web.get(verb, headers={"Accept": "text/html"}), status=405)
+        assert 'name="hours"' in text
+        assert 'name="status"' not in text
+
+    def test_it_renders_every_list(self, web: Client, dana: Any) -> None:
+        document = SchemaGenerator(api_version="v1").get_schema(request=None, public=True)
+        web.force_login(dana)
+        for path, operations in document["paths"].items():
+            if "{" not in path and not path.startswith("/api/agent/"):
+                answer = web.get(path, headers={"Accept": "text/html"})
+                assert answer.status_code == 200 or ("get" not in operations and answer.status_code == 405), path
+                assert answer["Content-Type"].startswith("text/html"), path
 
     def test_it_posts_a_form(self, alice: Any) -> None:
         web = Client(enforce_csrf_checks=True)
