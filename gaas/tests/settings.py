@@ -3,11 +3,15 @@
 pytest-django reads settings before it reads conftest.py, so the environment is set here.
 """
 
+import atexit
 import os
+import shutil
 import tempfile
 
 os.environ.setdefault("SECRET_KEY", "tests-only-key-of-more-than-fifty-characters-0123456789abcdef")
-os.environ.setdefault("GAAS_HOME", tempfile.mkdtemp(prefix="gaas-tests-"))
+if "GAAS_HOME" not in os.environ:
+    os.environ["GAAS_HOME"] = home = tempfile.mkdtemp(prefix="gaas-tests-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
 os.environ.setdefault("LOG_LEVEL", "WARNING")
 
 from gaas.settings import *  # noqa: F403
