@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -25,7 +27,15 @@ class RegisteredSerializer(serializers.Serializer):
 
 
 class EmailKeySerializer(StrictSerializer):
+    """Take a letter's key; the form of the browsable page has the one of the link filled in."""
+
     key = TextField(max_length=1000)
+
+    def get_initial(self) -> dict[str, Any]:
+        request = self.context.get("request")
+        if request is None or hasattr(self, "initial_data"):
+            return super().get_initial()
+        return {"key": request.query_params.get("key", "")}
 
 
 class LogInSerializer(StrictSerializer):

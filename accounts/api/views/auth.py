@@ -67,11 +67,6 @@ class VerifyEmailView(OpenView):
     serializer_class = EmailKeySerializer
     throttle_scope = "register"
 
-    def get_serializer(self, *args: Any, **kwargs: Any) -> EmailKeySerializer:
-        serializer = super().get_serializer(*args, **kwargs)
-        serializer.fields["key"].initial = self.request.query_params.get("key", "")
-        return serializer
-
     @extend_schema(exclude=True)
     def get(self, request: Request, version: str) -> Response:
         """Say what to do; following a link changes nothing, since mail scanners follow links too."""
