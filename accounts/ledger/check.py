@@ -5,7 +5,7 @@ Other apps register their own under the numbers of docs/ledger.md. `manage.py le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -46,10 +46,14 @@ def register(number: int, title: str) -> Callable[[Check], Check]:
     return keep
 
 
-def run() -> list[Result]:
-    """Check all invariants, in the order of their numbers, as of one moment."""
+def run(*, only: Container[int] | None = None) -> list[Result]:
+    """Check all invariants, or those of some numbers, in their order and as of one moment."""
     with sql.consistent_read():
-        return [Result(number, title, list(check())) for number, (title, check) in sorted(_registered.items())]
+        return [
+            Result(number, title, list(check()))
+            for number, (title, check) in sorted(_registered.items())
+            if only is None or number in only
+        ]
 
 
 def _rows(statement: str, *params: object) -> list[tuple]:

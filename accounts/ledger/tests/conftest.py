@@ -12,9 +12,12 @@ from accounts.ledger import check
 from accounts.ledger.models import Balance
 from accounts.ledger.services import open_balance, platform_balance, transfer
 
+# What the ledger registers itself. Others' invariants miss the tasks and payments behind these tests' holds.
+OWN = (1, 2, 3, 4, 5, 6, 7, 10, 14)
+
 
 def problems() -> list[str]:
-    return [f"{result.number}: {problem}" for result in check.run() for problem in result.problems]
+    return [f"{result.number}: {problem}" for result in check.run(only=OWN) for problem in result.problems]
 
 
 def state_of(balance: Balance) -> tuple[int | None, int]:

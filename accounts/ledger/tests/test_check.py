@@ -5,7 +5,7 @@ from django.db import connection, transaction
 from accounts.ledger import check, sql, triggers
 from accounts.ledger.models import Balance, BalanceSnapshot, Cap, Hold, Transfer, TransferSeal
 from accounts.ledger.services import hold, open_cap, take_snapshot, transfer
-from accounts.ledger.tests.conftest import problems
+from accounts.ledger.tests.conftest import OWN, problems
 from gaas.lib.clock import now
 
 pytestmark = pytest.mark.django_db
@@ -27,13 +27,13 @@ def unguarded(db):
 
 
 def broken() -> set[int]:
-    return {result.number for result in check.run() if result.problems}
+    return {result.number for result in check.run(only=OWN) if result.problems}
 
 
 class TestCheck:
     def test_sound_books_have_no_problem(self, held, wallet):
         assert problems() == []
-        assert [result.number for result in check.run()][:7] == [1, 2, 3, 4, 5, 6, 7]
+        assert [result.number for result in check.run(only=OWN)] == list(OWN)
 
     def test_01_a_changed_sum_is_found(self, hours):
         Balance.objects.filter(pk=hours.pk).update(posted=101)
@@ -89,7 +89,7 @@ class TestCheck:
 
 
 class TestCommand:
-    def test_it_prints_each_invariant(self, held, capsys):
+    def test_it_prints_each_invariant(self, hours, capsys):
         call_command("ledger_check")
         out = capsys.readouterr().out
         assert "posted = credits − debits" in out
@@ -97,7 +97,7 @@ class TestCommand:
 
     def test_it_ends_with_1_and_says_what_is_broken(self, held, hours, capsys):
         Balance.objects.filter(pk=hours.pk).update(held=41)
-        with pytest.raises(CommandError, match=r"Broken: 2\.") as ended:
+        with pytest.raises(CommandError, match=r"Broken: 2") as ended:
             call_command("ledger_check")
         assert ended.value.returncode == 1
         assert "acct:alice hours has 41 held, but its open holds come to 40." in capsys.readouterr().out
