@@ -19,10 +19,13 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from gaas.lib import clock
+
 Check = Callable[[], "str | None"]
 
 CHECK_SECONDS = 2.0
 KEEP_SECONDS = 1.0
+IDLE_SECONDS = 60.0
 
 log = structlog.stdlib.get_logger("app")
 
@@ -87,11 +90,27 @@ def check_storage() -> None:
         file.write(b"ok")
 
 
+def check_scheduler() -> str | None:
+    """Say when the last pass or sweep is long ago. One that never began is no fault of this process."""
+    from tasks.models import Scheduler  # models are not ready when middleware loads this module
+
+    try:
+        moments = Scheduler.objects.values_list("last_pass_at", "last_sweep_at").filter(pk=1).first() or ()
+        known = [moment for moment in moments if moment is not None]
+        if not known:
+            return None
+        age = (clock.now() - max(known)).total_seconds()
+    finally:
+        connection.close()
+    return f"no pass for {age:.0f} seconds" if age > max(IDLE_SECONDS, 12 * settings.SWEEP_SECONDS) else None
+
+
 _checks: dict[str, Check] = {
     "database": check_database,
     "broker": check_broker,
     "cache": check_cache,
     "storage": check_storage,
+    "scheduler": check_scheduler,
 }
 _lock = threading.Lock()
 _kept: tuple[float, dict[str, str]] = (-KEEP_SECONDS, {})

@@ -119,3 +119,10 @@ class TestEveryPath:
             for method in set(operations) & set(METHODS) if "{" in path else ():
                 answer = getattr(client, method)(at(path, bad), {}, format="json")
                 assert answer.status_code == 404, (method, path, answer.content)
+
+    def test_it_describes_itself_on_options(self, document: dict[str, Any], api: Any, dana: Any) -> None:
+        client = api(dana)
+        client.raise_request_exception = False
+        for path in document["paths"]:
+            answer = client.options(at(path))
+            assert answer.status_code in {200, 404} or path.startswith("/api/agent/"), (path, answer.content)

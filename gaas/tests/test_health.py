@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import socket
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client, override_settings
 
 from gaas import health
+from gaas.lib import clock
+from tasks.models import Scheduler
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +52,10 @@ class TestReadyz:
         assert b"secret" not in answer.content
 
     def test_it_says_what_a_registered_check_says(self) -> None:
-        health.register("scheduler", lambda: "no pass for 60 seconds")
+        health.register("ice", lambda: "melted")
         answer = Client().get("/readyz")
         assert answer.status_code == 503
-        assert answer.json()["checks"]["scheduler"] == "no pass for 60 seconds"
+        assert answer.json()["checks"]["ice"] == "melted"
 
     def test_it_waits_no_longer_than_it_says_for_a_peer_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(health, "CHECK_SECONDS", 0.3)
@@ -76,3 +79,16 @@ class TestReadyz:
         for _ in range(10):
             assert Client().get("/readyz").status_code == 200
         assert len(asked) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+class TestScheduler:
+    @pytest.mark.parametrize(("age", "state"), [(1, "ok"), (3600, "no pass for 3600 seconds")])
+    def test_it_says_when_the_last_pass_is_long_ago(self, age: int, state: str) -> None:
+        moment = clock.now() - timedelta(seconds=age)
+        Scheduler.objects.update_or_create(pk=1, defaults={"last_pass_at": moment, "last_sweep_at": None})
+        assert Client().get("/readyz").json()["checks"]["scheduler"] == state
+
+    def test_it_blames_nobody_for_a_pass_that_never_was(self) -> None:
+        Scheduler.objects.filter(pk=1).update(last_pass_at=None, last_sweep_at=None)
+        assert Client().get("/readyz").status_code == 200
