@@ -103,6 +103,7 @@ class TestAgentStopped:
         this = mark()
         work = host.peer.offer(payload={"script": f"echo begun; sleep {this}"})
         host.peer.until(lambda: b"begun" in work.log)
+        wait_for(lambda: is_running(this), what="the program")
         assert host.terminate() == 0
         assert work.finish is not None
         assert (work.finish["outcome"], work.finish["fault"]) == ("FAILED", "host")
@@ -123,6 +124,7 @@ class TestSupervisorKilled:
         script = f"sleep {this} & setsid sleep {this} & echo ready; sleep {this}"
         work = host.peer.offer(payload={"script": script})
         host.peer.until(lambda: b"ready" in work.log)
+        wait_for(lambda: is_running(this), what="the program")
         os.kill(host.started(work)["supervisor"], signal.SIGKILL)
         end = host.peer.until_finished(work)
         assert (end["outcome"], end["fault"], end["code"]) == ("FAILED", "host", "supervisor_lost")
@@ -134,6 +136,7 @@ class TestSupervisorKilled:
         this = mark()
         work = host.peer.offer(payload={"script": f"(sleep {this} &) ; echo ready; sleep {this}"})
         host.peer.until(lambda: b"ready" in work.log)
+        wait_for(lambda: is_running(this), what="the program")
         host.kill()
         os.kill(host.started(work)["supervisor"], signal.SIGKILL)
         host.run()
@@ -143,8 +146,9 @@ class TestSupervisorKilled:
     def test_it_kills_nobody_by_a_number_from_before_a_reboot(self, host):
         host.run()
         this = mark()
-        work = host.peer.offer(payload={"script": f"echo ready; sleep {this}"})
+        work = host.peer.offer(payload={"script": f"echo ready; exec sleep {this}"})
         host.peer.until(lambda: b"ready" in work.log)
+        wait_for(lambda: is_running(this), what="the program")
         host.kill()
         started = host.started(work)
         os.kill(started["supervisor"], signal.SIGKILL)
@@ -163,6 +167,7 @@ class TestSupervisorKilled:
         this = mark()
         work = host.peer.offer(payload={"script": f"echo ready; sleep {this}"})
         host.peer.until(lambda: b"ready" in work.log)
+        wait_for(lambda: is_running(this), what="the program")
         os.kill(host.started(work)["supervisor"], signal.SIGTERM)
         end = host.peer.until_finished(work)
         assert (end["outcome"], end["fault"], end["code"]) == ("FAILED", "host", "host_shutdown")
@@ -176,6 +181,7 @@ class TestServerGone:
         this = mark()
         work = host.peer.offer(payload={"script": f"echo ready; sleep {this}"})
         host.peer.until(lambda: b"ready" in work.log)
+        wait_for(lambda: is_running(this), what="the program")
         host.peer.is_silent = True
         wait_for(lambda: not is_running(this), 6, "the fence")
         ended = durable.read_json(host.folder_of(work) / "exit.json")
@@ -190,6 +196,7 @@ class TestServerGone:
         this = mark()
         work = host.peer.offer(payload={"script": f"echo ready; sleep {this}"})
         host.peer.until(lambda: b"ready" in work.log)
+        wait_for(lambda: is_running(this), what="the program")
         host.kill()
         wait_for(lambda: not is_running(this), 6, "the fence")
 
@@ -267,6 +274,7 @@ class TestRefused:
         this = mark()
         work = host.peer.offer(payload={"script": f"trap '' TERM; echo ready; sleep {this}; sleep {this}"})
         host.peer.until(lambda: b"ready" in work.log)
+        wait_for(lambda: is_running(this), what="the program")
         work.is_lost = True
         host.peer.wake()
         wait_for(lambda: not is_running(this), what="the program to end")

@@ -69,6 +69,7 @@ class TestCancel:
         script = f"trap '' TERM; echo ready; sleep {this}; sleep {this}"
         work = running.peer.offer(payload={"script": script})
         running.peer.until(lambda: b"ready" in work.log)
+        wait_for(lambda: is_running(this), what="the program")
         began = time.monotonic()
         running.peer.cancel(work, grace_ms=400)
         end = running.peer.until_finished(work)
