@@ -195,16 +195,23 @@ class House:
 
     def processes(self) -> Iterator[tuple[int, str]]:
         """Give every living process of this house: pid and command line."""
-        marks = [os.fsencode(self.folder)]
-        marks += {f"GAAS_ATTEMPT_ID={started[0]}".encode() for started in self.starts()}
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdecimal() or int(entry.name) == os.getpid():
-                continue
-            with contextlib.suppress(OSError):
-                line = (entry / "cmdline").read_bytes()
-                text = line + (entry / "environ").read_bytes()
-                if any(mark in text for mark in marks):
-                    yield int(entry.name), line.replace(b"\0", b" ").decode(errors="replace").strip()
+        marks = [os.fsencode(self.folder), *self._attempt_marks()]
+        for pid, line, environ in _all_processes():
+            if any(mark in line + environ for mark in marks):
+                yield pid, line.replace(b"\0", b" ").decode(errors="replace").strip()
+
+    def programs(self) -> list[tuple[int, str]]:
+        """Give what lives of tasks: supervisors, and programs by the attempt in their environment."""
+        marks = self._attempt_marks()
+        folder = os.fsencode(self.folder)
+        return [
+            (pid, line.replace(b"\0", b" ").decode(errors="replace").strip())
+            for pid, line, environ in _all_processes()
+            if (b"gpus.agent.supervisor" in line and folder in line) or any(mark in environ for mark in marks)
+        ]
+
+    def _attempt_marks(self) -> list[bytes]:
+        return [f"GAAS_ATTEMPT_ID={started[0]}".encode() for started in self.starts()]
 
     def await_gpus(self, admin: Person, count: int) -> None:
         def look() -> bool:
@@ -236,18 +243,16 @@ class Up(House):
             super().start(name)
 
     def kill(self, name: str) -> None:
-        """End `up` alone, so that its agent finds itself without it, or the agent alone."""
+        """End `up` alone, so that its agent finds itself without it, or the agent alone, once there is one."""
         if name == "agent":
-            with contextlib.suppress(ProcessLookupError, ValueError, FileNotFoundError):
-                os.kill(self.pid("agent"), signal.SIGKILL)
+            os.kill(eventually(START_SECONDS, "the agent runs", self._agent), signal.SIGKILL)
             return
         process = self._running[name]
         process.kill()
         process.wait()
 
-    def pid(self, name: str) -> int:
-        """The agent's own lock names its process."""
-        return int((self.folder / "home/agent/lock").read_text()) if name == "agent" else super().pid(name)
+    def _agent(self) -> int | None:
+        return next((pid for pid, line in self.processes() if "-m gpus.agent run" in line), None)
 
 
 class Separate(House):
@@ -324,6 +329,14 @@ class Separate(House):
     def _sql(self, statement: str) -> None:
         with psycopg.connect(urlsplit(self._server)._replace(path="/postgres").geturl(), autocommit=True) as connection:
             connection.execute(sql.SQL(statement).format(sql.Identifier(self._database)))
+
+
+def _all_processes() -> Iterator[tuple[int, bytes, bytes]]:
+    """Give pid, command line and environment of every process but this one, as far as they may be read."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                yield int(entry.name), (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
 
 
 def _no_sandbox() -> bool:
