@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 from rest_framework.test import APIClient
 
+from accounts.ledger.services import platform_balance, transfer
 from accounts.models import Account
+from accounts.services import balances_of, wallet_balance
 from gaas.lib import clock
 from gpus.agent.protocol import PROTOCOL, GpuReport
 from gpus.models import GPU, Host
 from gpus.tests.fleet import a_device, a_joined_host, some_facts
 from tasks import services
 from tasks.draft import Draft
-from tasks.models import Task
+from tasks.models import Attempt, Task
 
 HOUR = 3_600_000
 
@@ -149,3 +152,45 @@ def running_on(rig: Rig) -> dict[str, Any]:
 
 def attempt_id(offer: dict[str, Any]) -> UUID:
     return UUID(offer["id"])
+
+
+def has_run_for(offer: dict[str, Any], seconds: float) -> None:
+    """Pretend that the program was started that long ago, by the database's clock."""
+    Attempt.objects.filter(pk=offer["id"]).update(started_at=clock.now() - timedelta(seconds=seconds))
+
+
+def hours_of(account: Account) -> tuple[int, int]:
+    """Give (available, held) in GPU-milliseconds."""
+    balances = balances_of(account)
+    return balances.hours_available, balances.hours_held
+
+
+def wallet_of(account: Account) -> tuple[int, int]:
+    """Give (available, held) in micro-dollars."""
+    balances = balances_of(account)
+    return balances.wallet_available, balances.wallet_held
+
+
+def top_up(account: Account, amount: int) -> None:
+    """Put micro-dollars in an account's wallet, as a payment that came in would."""
+    transfer(
+        key=f"test-top-up:{uuid4()}",
+        kind="top_up",
+        debit=platform_balance(asset="USD", kind="clearing:test"),
+        credit=wallet_balance(account),
+        amount=amount,
+    )
+
+
+def refused(answer: Any, status: int, code: str | None = None, attr: str | None = None) -> dict[str, Any]:
+    """Assert the one shape of refusals and give its errors' first, or the one of `attr`."""
+    assert answer.status_code == status, answer.content
+    body = answer.json()
+    assert set(body) == {"type", "errors", "request_id"}
+    assert body["request_id"] == answer["X-Request-ID"]
+    assert all(set(error) == {"code", "detail", "attr"} for error in body["errors"])
+    found = [error for error in body["errors"] if attr is None or error["attr"] == attr]
+    assert found, body
+    if code is not None:
+        assert code in [error["code"] for error in found], body
+    return found[0]
