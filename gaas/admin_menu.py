@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.apps import apps
+from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse_lazy
 
@@ -64,5 +66,8 @@ def navigation() -> list[dict[str, Any]]:
 
 
 def _may_view(model: str) -> Callable[[HttpRequest], bool]:
-    app, name = model.split(".")
-    return lambda request: bool(request.user.has_perm(f"{app}.view_{name}"))
+    def may(request: HttpRequest) -> bool:
+        # The admin of the model decides, as it does for the page itself.
+        return admin.site.get_model_admin(apps.get_model(model)).has_view_permission(request)
+
+    return may

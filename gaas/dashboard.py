@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Count, Sum
+from django.contrib import admin
+from django.contrib.humanize.templatetags.humanize import naturaltime
+from django.db.models import Count, Model, Sum
 from django.db.models.functions import TruncDate
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from accounts.choices import QuotaRequestStatus
 from accounts.models import QuotaRequest
 from gaas.lib import clock
 from gaas.lib.amounts import show_hours
@@ -23,61 +26,80 @@ from tasks.models import Task
 DAYS = 14
 # A count stops here: beyond it the exact number helps nobody and costs time.
 COUNTED = 1000
+OLDEST = 5
 
 
 def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add cards, GPU states and the hours of the last two weeks, each only for who may see those rows."""
-    user = request.user
-    context["cards"] = [card for card in _cards(user) if card]
-    if user.has_perm("gpus.view_gpu"):
-        context["fleet"] = _fleet()
-    if user.has_perm("payments.view_charge"):
+    tasks, requests = _may(request, Task), _may(request, QuotaRequest)
+    context["cards"] = [*(_task_cards() if tasks else []), *([_quota_card()] if requests else [])]
+    if tasks:
+        pending = Task.objects.filter(status=TaskStatus.PENDING).select_related("submitted_by").order_by("pk")
+        context["pending"] = [_line(task) for task in pending.defer("spec", "env", "result")[:OLDEST]]
+    if _may(request, GPU):
+        context["fleet"] = _fleet(may_add=admin.site.get_model_admin(Host).has_add_permission(request))
+    if _may(request, Charge):
         context["hours"] = _hours()
     return context
 
 
-def _cards(user: Any) -> list[dict[str, Any] | None]:
-    tasks = "tasks_task"
+def _may(request: HttpRequest, model: type[Model]) -> bool:
+    return bool(admin.site.get_model_admin(model).has_view_permission(request))
+
+
+def _task_cards() -> list[dict[str, Any]]:
+    states = (
+        ("Waiting for approval", TaskStatus.PENDING, "Nothing waits for you."),
+        ("Waiting for GPUs", TaskStatus.APPROVED, "The queue is empty."),
+        ("Running", TaskStatus.PROCESSING, "Nothing runs."),
+    )
     return [
-        _card(
-            user, "tasks.view_task", "Waiting for approval", Task.objects.filter(status=TaskStatus.PENDING),
-            tasks, {"status__exact": TaskStatus.PENDING}, "Nothing waits for you.",
-        ),
-        _card(
-            user, "tasks.view_task", "Waiting for GPUs", Task.objects.queue(),
-            tasks, {"status__exact": TaskStatus.APPROVED}, "The queue is empty.",
-        ),
-        _card(
-            user, "tasks.view_task", "Running", Task.objects.filter(status=TaskStatus.PROCESSING),
-            tasks, {"status__exact": TaskStatus.PROCESSING}, "Nothing runs.",
-        ),
-        _card(
-            user, "accounts.view_quotarequest", "Quota requests", QuotaRequest.objects.pending(),
-            "accounts_quotarequest", {"status__exact": "PENDING"}, "Nobody asks for hours.",
-        ),
-    ]  # fmt: skip
+        _card(title, Task.objects.filter(status=status), "tasks_task", {"status__exact": status}, empty)
+        for title, status, empty in states
+    ]
 
 
-def _card(user: Any, permission: str, title: str, rows: Any, page: str, query: dict[str, str], empty: str) -> Any:
-    if not user.has_perm(permission):
-        return None
+def _quota_card() -> dict[str, Any]:
+    query = {"status__exact": QuotaRequestStatus.PENDING}
+    return _card(
+        "Quota requests", QuotaRequest.objects.pending(), "accounts_quotarequest", query, "Nobody asks for hours."
+    )
+
+
+def _card(title: str, rows: Any, page: str, query: dict[str, str], empty: str) -> dict[str, Any]:
     count = rows.order_by()[: COUNTED + 1].count()
     return {
         "title": title,
         "count": f"{COUNTED}+" if count > COUNTED else str(count),
-        "href": f"{reverse(f'admin:{page}_changelist')}?{urlencode(query)}",
+        "href": _list(page, **query),
         "note": "" if count else empty,
     }
 
 
-def _fleet() -> dict[str, Any]:
+def _line(task: Task) -> dict[str, Any]:
+    return {
+        "title": task.title,
+        "href": reverse("admin:tasks_task_change", args=[task.pk]),
+        "who": task.submitted_by.email,
+        "asks": f"{task.gpus} GPU × {show_hours(task.limit_ms)} h",
+        "since": naturaltime(task.created_at),
+    }
+
+
+def _fleet(*, may_add: bool) -> dict[str, Any]:
     gpus = GPU.objects.with_availability(now=clock.now()).order_by().values_list("availability")
     counted = dict(gpus.annotate(count=Count("pk")))
-    return {
-        "states": [(label, counted[value]) for value, label in Availability.choices if value in counted],
-        "hosts": Host.objects.speaking().count(),
-        "total": sum(counted.values()),
-    }
+    states = [
+        {"label": label, "count": counted[value], "href": _list("gpus_gpu", availability=value)}
+        for value, label in Availability.choices
+        if value in counted
+    ]
+    hosts = Host.objects.speaking().count()
+    return {"states": states, "hosts": hosts, "total": sum(counted.values()), "may_add": may_add}
+
+
+def _list(page: str, **query: str) -> str:
+    return f"{reverse(f'admin:{page}_changelist')}?{urlencode(query)}"
 
 
 def _hours() -> dict[str, Any]:

@@ -286,6 +286,7 @@ if TRUSTED_PROXIES:
 
 # --- Language, static files, logs -----------------------------------------------------------------
 LANGUAGE_CODE = "en-gb"
+FORMAT_MODULE_PATH = "gaas.formats"
 USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -318,4 +319,20 @@ UNFOLD = {
     "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": admin_navigation()},
     "DASHBOARD_CALLBACK": "gaas.dashboard.fill",
     "STYLES": [lambda request: static("gaas-admin.css")],
+    # The green of the platform's own pages (gaas.css); white text is readable on it from 600 on.
+    "COLORS": {
+        "primary": {
+            "50": "#edf9f4",
+            "100": "#d2f1e4",
+            "200": "#a8e4cd",
+            "300": "#77d2b2",
+            "400": "#5fd0a8",
+            "500": "#23a37c",
+            "600": "#0b6b50",
+            "700": "#095a43",
+            "800": "#084936",
+            "900": "#06392b",
+            "950": "#04231a",
+        }
+    },
 }

@@ -4,22 +4,30 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.text import Truncator
 from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from accounts import services
+from accounts.choices import QuotaRequestStatus
 from accounts.models import QuotaRequest
 from gaas.lib import clock
 from gaas.lib.admin import ViewOnlyAdmin
 from gaas.lib.amounts import show_hours
 from gaas.lib.reasons import ReasonForm, verb_action
 
+STATUS_LABELS = {
+    QuotaRequestStatus.PENDING: "warning",
+    QuotaRequestStatus.APPROVED: "success",
+    QuotaRequestStatus.REJECTED: "danger",
+}
+
 
 @admin.register(QuotaRequest)
 class QuotaRequestAdmin(ViewOnlyAdmin):
     """Answer requests for hours."""
 
-    list_display = ("account", "hours", "requested_by", "reason", "status", "created_at", "decided_by", "decided_at")
+    list_display = ("account", "hours", "requested_by", "why", "state", "created_at", "decided_by")
     list_filter = ("status",)
     list_select_related = ("account", "requested_by", "decided_by")
     search_fields = ("requested_by__email__startswith", "account__name__startswith")
@@ -29,18 +37,25 @@ class QuotaRequestAdmin(ViewOnlyAdmin):
         "requested_by",
         "hours",
         "reason",
-        "status",
+        "state",
         "hours_granted",
         "decided_by",
         "decided_at",
         "decision_reason",
         "created_at",
     )
+    readonly_fields = ("state",)
+    when_empty = "People ask by POST /api/v1/quota-requests/ or the form on that page when their hours run out."
     actions = ("approve", "reject")
     actions_detail = ("approve", "reject")
 
     @verb_action(
-        description="Approve", done="approved", permissions=["decide"], icon="check", variant=ActionVariant.SUCCESS
+        description="Approve",
+        done="approved",
+        permissions=["decide"],
+        icon="check",
+        variant=ActionVariant.SUCCESS,
+        applies=lambda asked: asked.status == QuotaRequestStatus.PENDING,
     )
     def approve(self, request: HttpRequest, asked: QuotaRequest, data: dict[str, Any]) -> None:
         services.approve_quota_request(request=asked, by=request.user, now=clock.now())
@@ -52,9 +67,18 @@ class QuotaRequestAdmin(ViewOnlyAdmin):
         permissions=["decide"],
         icon="close",
         variant=ActionVariant.DANGER,
+        applies=lambda asked: asked.status == QuotaRequestStatus.PENDING,
     )
     def reject(self, request: HttpRequest, asked: QuotaRequest, data: dict[str, Any]) -> None:
         services.reject_quota_request(request=asked, by=request.user, reason=data["reason"], now=clock.now())
+
+    @display(description="Reason")
+    def why(self, asked: QuotaRequest) -> str:
+        return Truncator(asked.reason).chars(120)
+
+    @display(description="Status", label=STATUS_LABELS)
+    def state(self, asked: QuotaRequest) -> tuple[str, str]:
+        return asked.status, asked.get_status_display()
 
     @display(description="Hours asked for")
     def hours(self, asked: QuotaRequest) -> str:

@@ -21,11 +21,17 @@ class TokenFamilyAdmin(ViewOnlyAdmin):
     search_fields = ("user__email__startswith",)
     search_help_text = "The beginning of an e-mail address in lower case, or an id."
     fields = ("user", "created_at", "rotated_at", "expires_at", "ended_at")
+    when_empty = "A log-in appears when somebody asks for a token over the API; sessions in a browser are not listed."
     actions = ("end",)
     actions_detail = ("end",)
 
     @verb_action(
-        description="Log out", done="logged out", permissions=["end"], icon="logout", variant=ActionVariant.DANGER
+        description="Log out",
+        done="logged out",
+        permissions=["end"],
+        icon="logout",
+        variant=ActionVariant.DANGER,
+        applies=lambda family: family.ended_at is None,
     )
     def end(self, request: HttpRequest, family: TokenFamily, data: dict[str, Any]) -> None:
         family.end(by=request.user, now=clock.now())

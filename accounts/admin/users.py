@@ -11,6 +11,7 @@ from django.contrib.auth.models import Group
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from unfold.decorators import action
+from unfold.enums import ActionVariant
 from unfold.forms import AdminPasswordChangeForm
 
 from accounts.admin.forms import UserAddForm, UserForm
@@ -50,7 +51,14 @@ class UserAdmin(DjangoUserAdmin, LeanAdmin):
         """Lead to Django's own page for it; what was logged in by the old one is logged out."""
         return redirect("admin:auth_user_password_change", object_id)
 
-    @verb_action(description="Switch off", done="switched off", permissions=["change"], icon="person_off")
+    @verb_action(
+        description="Switch off",
+        done="switched off",
+        permissions=["change"],
+        icon="person_off",
+        variant=ActionVariant.DANGER,
+        applies=lambda user: user.is_active,
+    )
     def switch_off(self, request: HttpRequest, user: User, data: dict[str, Any]) -> None:
         user.switch_off(by=request.user, now=clock.now())
 

@@ -25,6 +25,7 @@ class AssetAdmin(ViewOnlyAdmin):
 
 @admin.register(Balance)
 class BalanceAdmin(ViewOnlyAdmin):
+    when_empty = "Balances appear with the first account."
     list_display = ("owner_key", "kind", "asset_id", "posted_shown", "held_shown", "available_shown", "state")
     list_filter = ("asset", "frozen_in", "frozen_out")
     list_select_related = ("asset",)
@@ -59,6 +60,7 @@ class BalanceAdmin(ViewOnlyAdmin):
 
 @admin.register(Transfer)
 class TransferAdmin(ViewOnlyAdmin):
+    when_empty = "Transfers appear when hours are granted, charged or given back."
     list_display = ("created_at", "kind", "amount_shown", "debit", "credit", "key", "actor")
     list_filter = ("asset",)
     list_select_related = ("asset", "debit", "credit")
@@ -72,6 +74,7 @@ class TransferAdmin(ViewOnlyAdmin):
 
 @admin.register(Hold)
 class HoldAdmin(ViewOnlyAdmin):
+    when_empty = "Holds appear when tasks are submitted."
     list_display = ("created_at", "balance", "purpose", "amount_shown", "captured_shown", "open_shown", "state", "key")
     list_filter = ("state",)
     list_select_related = ("balance__asset",)
@@ -93,6 +96,7 @@ class HoldAdmin(ViewOnlyAdmin):
 
 @admin.register(Cap)
 class CapAdmin(ViewOnlyAdmin):
+    when_empty = "Caps appear when somebody bounds what an account may spend in a period."
     list_display = ("owner_key", "asset_id", "starts_at", "ends_at", "limit_shown", "used_shown")
     list_filter = ("asset",)
     list_select_related = ("asset",)

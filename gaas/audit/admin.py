@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import RangeDateTimeFilter, TextFilter
+from unfold.decorators import display
 
 from gaas.audit.models import AuditEvent
 from gaas.lib.admin import ViewOnlyAdmin
@@ -40,11 +41,20 @@ class AccountFilter(_ExactFilter):
 class AuditEventAdmin(ViewOnlyAdmin):
     """Show who did what, to what, and why."""
 
-    list_display = ("at", "action", "actor_label", "object_type", "object_label", "reason", "address")
+    list_display = ("at", "action", "by_whom", "what", "reason", "address")
+    when_empty = "Events appear when somebody approves, rejects, grants, lists, revokes and the like."
     list_filter = (ActionFilter, ActorFilter, AccountFilter, ("at", RangeDateTimeFilter))
     list_filter_submit = True
     search_fields = ("object_id__exact",)
     search_help_text = "The id of what was acted upon."
+
+    @display(description="By")
+    def by_whom(self, event: AuditEvent) -> str:
+        return event.actor_label or "platform"
+
+    @display(description="What", header=True)
+    def what(self, event: AuditEvent) -> list[str]:
+        return [event.object_label, event.object_type.rpartition(".")[2]]
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[Any, bool]:
         """Find events by the id of their object; it is what people have at hand, not the event's own."""

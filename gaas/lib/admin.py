@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 from uuid import UUID
 
 from django.contrib.admin import ShowFacets
+from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db import connections, models
 from django.db.models import QuerySet
@@ -43,6 +45,15 @@ class EstimatePaginator(Paginator):
         return found[0] if found else 0
 
 
+class LeanChangeList(ChangeList):
+    """Offer to show all only where a search or a filter hides something."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if not (self.query or self.has_active_filters):
+            self.full_result_count = self.result_count
+
+
 class LeanAdmin(ModelAdmin):
     """Page through a table of any size: estimated count, primary key order, no facets, no sorting by click.
 
@@ -59,6 +70,19 @@ class LeanAdmin(ModelAdmin):
     list_per_page = 50
     list_max_show_all = 50
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return LeanChangeList
+
+    def get_actions_detail(self, request: HttpRequest, object_id: str | None = None) -> list[Any]:
+        """Show the buttons of verbs that mean something for this object as it is."""
+        actions = super().get_actions_detail(request, object_id)
+        if not any(getattr(action.method, "applies", None) for action in actions):
+            return actions
+        found = self.model._default_manager.filter(pk=object_id).first()
+        if found is None:
+            return []
+        return [action for action in actions if (getattr(action.method, "applies", None) or _always)(found)]
+
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
         if isinstance(self.model._meta.pk, models.UUIDField):
             try:
@@ -66,6 +90,10 @@ class LeanAdmin(ModelAdmin):
             except ValueError:
                 pass
         return super().get_search_results(request, queryset, search_term)
+
+
+def _always(_: models.Model) -> bool:
+    return True
 
 
 class ViewOnlyAdmin(LeanAdmin):

@@ -49,13 +49,22 @@ Verb = Callable[[Any, HttpRequest, Any, dict[str, Any]], object]
 class ReasonForm(forms.Form):
     """Ask why; the answer is stored with the deed and shown to whom it concerns."""
 
-    reason = forms.CharField(max_length=2000, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}))
+    reason = forms.CharField(
+        max_length=2000,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text="Required: kept in the record and shown to whom it concerns.",
+    )
 
 
 class OptionalReasonForm(forms.Form):
     """Ask why, and take no answer too."""
 
-    reason = forms.CharField(max_length=2000, required=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}))
+    reason = forms.CharField(
+        max_length=2000,
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text="May stay empty; kept in the record.",
+    )
 
 
 def verb_action(
@@ -66,11 +75,13 @@ def verb_action(
     form: type[forms.Form] | None = None,
     icon: str | None = None,
     variant: ActionVariant = ActionVariant.DEFAULT,
+    applies: Callable[[Any], bool] | None = None,
 ) -> Callable[[Verb], Any]:
     """Make an admin method (admin, request, obj, data) a list action and a page button.
 
     `done` is the past participle of the report ("approved"). `permissions` are names for which the admin
     has `has_<name>_permission(request, obj=None)`; all must hold, else the action is not shown and a call is 403.
+    `applies` says of an object whether its page shows the button; a stale page still gets the verb's own refusal.
     """
 
     def decorate(verb: Verb) -> Any:
@@ -92,6 +103,7 @@ def verb_action(
             allowed_permissions=tuple(permissions),
             icon=icon,
             variant=variant,
+            applies=applies,
             attrs={},
         )
         return action
@@ -156,6 +168,8 @@ class _Action:
             "objects": objects,
             "form": bound,
             "is_page": is_page,
+            # The heading leads to the object, as on its own page.
+            "original": objects[0] if is_page else None,
             "is_danger": self.is_danger,
             "action": self.verb.__name__,
             "checkbox": ACTION_CHECKBOX_NAME,

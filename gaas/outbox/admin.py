@@ -21,10 +21,17 @@ class MailAdmin(ViewOnlyAdmin):
     search_fields = ("to__startswith", "key__startswith")
     search_help_text = "The beginning of an e-mail address or of a key, or an id."
     fields = ("to", "subject", "key", "created_at", "due_at", "sent_at", "tries", "last_error")
+    when_empty = "Letters appear when people register, and when something that concerns them is decided."
     actions = ("retry",)
     actions_detail = ("retry",)
 
-    @verb_action(description="Send again", done="to be sent again", permissions=["retry"], icon="forward_to_inbox")
+    @verb_action(
+        description="Send again",
+        done="to be sent again",
+        permissions=["retry"],
+        icon="forward_to_inbox",
+        applies=lambda mail: mail.sent_at is None,
+    )
     def retry(self, request: HttpRequest, mail: Mail, data: dict[str, Any]) -> None:
         services.retry(mail=mail, now=clock.now())
 

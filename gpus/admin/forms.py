@@ -17,6 +17,13 @@ class LabelsMixin:
     """Hold labels to what the API takes: a flat object of short texts."""
 
     cleaned_data: dict[str, Any]
+    fields: dict[str, forms.Field]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "labels" in self.fields:  # not for who may only look
+            self.fields["labels"].widget.attrs["rows"] = 3
+            self.fields["labels"].help_text = 'An object of short texts that tasks can ask for: {"room": "b2"}.'
 
     def clean_labels(self) -> dict[str, str]:
         try:

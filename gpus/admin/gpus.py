@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import flatten_fieldsets
 from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -62,42 +63,66 @@ class GPUAdmin(LeanAdmin):
     actions = ("list_it", "unlist", "drain", "undrain", "retire")
     actions_detail = ("list_it", "unlist", "drain", "undrain", "retire")
     when_empty = "GPUs appear by themselves when the agent of a host reports them: add a host and start its agent."
-    terms = ("price_usd", "visibility", "accepts_quota", "labels")
-    shown = (
-        "host",
-        "owner",
-        "now_it_is",
-        "state",
-        "kind",
-        "model",
-        "uuid",
-        "index",
-        "vram_mib",
-        "compute_capability",
-        "driver",
-        "metrics",
-        "heard",
-        "first_listed_at",
-        "created_at",
+    fieldsets = (
+        ("Offer", {"fields": (("now_it_is", "state"), ("owner", "first_listed_at"))}),
+        ("Terms", {"fields": ("price_usd", "visibility", "accepts_quota", "labels")}),
+        (
+            "Device",
+            {
+                "fields": (
+                    ("model", "kind"),
+                    ("host", "index"),
+                    ("vram_mib", "compute_capability"),
+                    ("driver", "uuid"),
+                    ("heard", "created_at"),
+                    "metrics",
+                )
+            },
+        ),
     )
+    terms = ("price_usd", "visibility", "accepts_quota", "labels")
 
-    @verb_action(description="List", done="listed", form=OptionalReasonForm, permissions=["list"], icon="storefront")
+    @verb_action(
+        description="List",
+        done="listed",
+        form=OptionalReasonForm,
+        permissions=["list"],
+        icon="storefront",
+        variant=ActionVariant.SUCCESS,
+        applies=lambda gpu: gpu.status == GPUStatus.UNLISTED,
+    )
     def list_it(self, request: HttpRequest, gpu: GPU, data: dict[str, Any]) -> None:
         gpu.list(by=request.user, reason=data["reason"], now=clock.now())
 
     @verb_action(
-        description="Unlist", done="unlisted", form=OptionalReasonForm, permissions=["change"], icon="visibility_off"
+        description="Unlist",
+        done="unlisted",
+        form=OptionalReasonForm,
+        permissions=["change"],
+        icon="visibility_off",
+        applies=lambda gpu: GPUStatus.UNLISTED in GPU.TRANSITIONS[gpu.status],
     )
     def unlist(self, request: HttpRequest, gpu: GPU, data: dict[str, Any]) -> None:
         gpu.unlist(by=request.user, reason=data["reason"], now=clock.now())
 
     @verb_action(
-        description="Drain", done="drained", form=OptionalReasonForm, permissions=["change"], icon="hourglass_bottom"
+        description="Drain",
+        done="drained",
+        form=OptionalReasonForm,
+        permissions=["change"],
+        icon="hourglass_bottom",
+        applies=lambda gpu: GPUStatus.DRAINING in GPU.TRANSITIONS[gpu.status],
     )
     def drain(self, request: HttpRequest, gpu: GPU, data: dict[str, Any]) -> None:
         gpu.drain(by=request.user, reason=data["reason"], now=clock.now())
 
-    @verb_action(description="Back to work", done="back at work", permissions=["change"], icon="play_arrow")
+    @verb_action(
+        description="Back to work",
+        done="back at work",
+        permissions=["change"],
+        icon="play_arrow",
+        applies=lambda gpu: gpu.status == GPUStatus.DRAINING,
+    )
     def undrain(self, request: HttpRequest, gpu: GPU, data: dict[str, Any]) -> None:
         gpu.undrain(by=request.user, now=clock.now())
 
@@ -108,6 +133,7 @@ class GPUAdmin(LeanAdmin):
         permissions=["change"],
         icon="inventory_2",
         variant=ActionVariant.DANGER,
+        applies=lambda gpu: GPUStatus.RETIRED in GPU.TRANSITIONS[gpu.status],
     )
     def retire(self, request: HttpRequest, gpu: GPU, data: dict[str, Any]) -> None:
         gpu.retire(by=request.user, reason=data["reason"], now=clock.now())
@@ -147,11 +173,8 @@ class GPUAdmin(LeanAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[GPU]:
         return super().get_queryset(request).select_related("host__account").with_availability(now=clock.now())
 
-    def get_fields(self, request: HttpRequest, obj: GPU | None = None) -> tuple[str, ...]:
-        return (*self.terms, *self.shown)
-
-    def get_readonly_fields(self, request: HttpRequest, obj: GPU | None = None) -> tuple[str, ...]:
-        return self.shown
+    def get_readonly_fields(self, request: HttpRequest, obj: GPU | None = None) -> list[str]:
+        return [name for name in flatten_fieldsets(self.fieldsets) if name not in self.terms]
 
     def save_model(self, request: HttpRequest, obj: GPU, form: forms.ModelForm, change: bool) -> None:
         new = form.cleaned_data

@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.utils import flatten_fieldsets
 from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.db.models import Count, DateTimeField, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
@@ -49,43 +50,59 @@ class HostAdmin(LeanAdmin):
         "Add a host here or by POST /api/v1/hosts/. You get a join token; on the machine with the GPUs,"
         " `python -m gpus.agent run` uses it once, and the host and its GPUs appear."
     )
-    shown = (
-        "account",
-        "state",
-        "reach",
-        "heard",
-        "shown_sandbox",
-        "foreign_gpus",
-        "hostname",
-        "os",
-        "cpu_count",
-        "memory_mib",
-        "executors",
-        "agent_version",
-        "protocol",
-        "clock_skew_seconds",
-        "boot_id",
-        "session",
-        "seq",
-        "revision",
-        "lease_expires_at",
-        "join_token_expires_at",
-        "is_local",
-        "created_at",
+    pages = (
+        (
+            "State",
+            {"fields": (("state", "reach"), ("account", "heard"), ("shown_sandbox", "gpu_count"), "foreign_gpus")},
+        ),
+        ("Known by", {"fields": HostForm.Meta.fields}),
+        (
+            "Machine",
+            {"fields": (("hostname", "os"), ("cpu_count", "memory_mib"), ("executors", "is_local"), "created_at")},
+        ),
+        (
+            "Agent",
+            {
+                "classes": ("collapse",),
+                "fields": (
+                    ("agent_version", "protocol"),
+                    ("clock_skew_seconds", "boot_id"),
+                    ("session", "seq"),
+                    ("revision", "lease_expires_at"),
+                    "join_token_expires_at",
+                ),
+            },
+        ),
     )
 
     @verb_action(
-        description="Drain", done="drained", form=OptionalReasonForm, permissions=["change"], icon="hourglass_bottom"
+        description="Drain",
+        done="drained",
+        form=OptionalReasonForm,
+        permissions=["change"],
+        icon="hourglass_bottom",
+        applies=lambda host: HostStatus.DRAINING in Host.TRANSITIONS[host.status],
     )
     def drain(self, request: HttpRequest, host: Host, data: dict[str, Any]) -> None:
         host.drain(by=request.user, reason=data["reason"], now=clock.now())
 
-    @verb_action(description="Back to work", done="back at work", permissions=["change"], icon="play_arrow")
+    @verb_action(
+        description="Back to work",
+        done="back at work",
+        permissions=["change"],
+        icon="play_arrow",
+        applies=lambda host: host.status in {HostStatus.DRAINING, HostStatus.MAINTENANCE},
+    )
     def undrain(self, request: HttpRequest, host: Host, data: dict[str, Any]) -> None:
         host.undrain(by=request.user, now=clock.now())
 
     @verb_action(
-        description="Maintenance", done="in maintenance", form=OptionalReasonForm, permissions=["change"], icon="build"
+        description="Maintenance",
+        done="in maintenance",
+        form=OptionalReasonForm,
+        permissions=["change"],
+        icon="build",
+        applies=lambda host: HostStatus.MAINTENANCE in Host.TRANSITIONS[host.status],
     )
     def maintenance(self, request: HttpRequest, host: Host, data: dict[str, Any]) -> None:
         host.maintenance(by=request.user, reason=data["reason"], now=clock.now())
@@ -97,11 +114,18 @@ class HostAdmin(LeanAdmin):
         permissions=["change"],
         icon="block",
         variant=ActionVariant.DANGER,
+        applies=lambda host: HostStatus.REVOKED in Host.TRANSITIONS[host.status],
     )
     def revoke(self, request: HttpRequest, host: Host, data: dict[str, Any]) -> None:
         host.revoke(by=request.user, reason=data["reason"], now=clock.now())
 
-    @verb_action(description="New join token", done="given a new join token", permissions=["change"], icon="key")
+    @verb_action(
+        description="New join token",
+        done="given a new join token",
+        permissions=["change"],
+        icon="key",
+        applies=lambda host: host.status != HostStatus.REVOKED,
+    )
     def new_join_token(self, request: HttpRequest, host: Host, data: dict[str, Any]) -> None:
         self._show_token(request, host, host.reissue_join_token(by=request.user, now=clock.now()))
 
@@ -144,11 +168,13 @@ class HostAdmin(LeanAdmin):
         kwargs["form"] = HostForm if change else NewHostForm
         return super().get_form(request, obj, change, **kwargs)
 
-    def get_fields(self, request: HttpRequest, obj: Host | None = None) -> tuple[str, ...]:
-        return NewHostForm.Meta.fields if obj is None else (*HostForm.Meta.fields, *self.shown)
+    def get_fieldsets(self, request: HttpRequest, obj: Host | None = None) -> Any:
+        return ((None, {"fields": NewHostForm.Meta.fields}),) if obj is None else self.pages
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Host | None = None) -> tuple[str, ...]:
-        return () if obj is None else self.shown
+    def get_readonly_fields(self, request: HttpRequest, obj: Host | None = None) -> list[str]:
+        if obj is None:
+            return []
+        return [name for name in flatten_fieldsets(self.pages) if name not in HostForm.Meta.fields]
 
     def save_model(self, request: HttpRequest, obj: Host, form: forms.ModelForm, change: bool) -> None:
         terms = {name: form.cleaned_data[name] for name in HostForm.Meta.fields}

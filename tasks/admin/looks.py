@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from django.db.models import Model
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -51,6 +53,12 @@ def as_json(value: Any) -> SafeString | str:
 def preformatted(text: str) -> SafeString:
     """Show text as it is; whatever a program wrote stays text. The box can be reached and scrolled by keyboard."""
     return format_html('<pre class="gaas-pre" tabindex="0" role="region" aria-label="text">{}</pre>', text)
+
+
+def link(obj: Model, text: str) -> SafeString:
+    """Lead to the admin's page of an object."""
+    address = reverse(f"admin:{obj._meta.app_label}_{obj._meta.model_name}_change", args=[obj.pk])
+    return format_html('<a href="{}" class="text-primary-600 dark:text-primary-500 underline">{}</a>', address, text)
 
 
 def hours(ms: int) -> str:

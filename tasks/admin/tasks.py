@@ -30,7 +30,7 @@ LOG_TAIL_BYTES = 16 * 1024
 class TaskAdmin(ViewOnlyAdmin):
     """Show tasks; every change is a verb. A task is submitted over the API or the browsable pages."""
 
-    list_display = ("title_and_reason", "who", "account", "pays", "asks_for", "state", "charged", "submitted")
+    list_display = ("title_and_reason", "who_pays", "asks_and_pays", "state", "charged", "submitted")
     list_filter = ("status", "funding", "kind")
     list_select_related = ("submitted_by", "account")
     search_fields = ("title__startswith", "submitted_by__email__startswith", "cost_code__exact")
@@ -46,8 +46,8 @@ class TaskAdmin(ViewOnlyAdmin):
                 "fields": (
                     "title",
                     ("status_in_words", "waits"),
-                    ("who", "account"),
-                    ("pays", "payer"),
+                    ("who", "for_account"),
+                    ("pays", "paid_by"),
                     ("asks_for", "held"),
                     ("charged", "cost"),
                     ("priority", "position"),
@@ -84,22 +84,26 @@ class TaskAdmin(ViewOnlyAdmin):
                 names += field if isinstance(field, tuple) else [field]
         return tuple(names)
 
-    def get_actions_detail(self, request: HttpRequest, object_id: str | None = None) -> list[Any]:
-        """Offer the buttons that mean something in the task's state; a stale page still gets a clear refusal."""
-        actions = super().get_actions_detail(request, object_id)
-        status = Task.objects.filter(pk=object_id).values_list("status", flat=True).first()
-        useful = {"approve_with", "reject"} if status == TaskStatus.PENDING else set()
-        if status in LIVE:
-            useful.add("cancel")
-        if status == TaskStatus.PROCESSING:
-            useful.add("complete")
-        return [action for action in actions if action.method.__name__ in useful]
+    def get_inlines(self, request: HttpRequest, obj: Task | None) -> list[Any]:
+        # An empty table of attempts tells less than none.
+        inlines = list(super().get_inlines(request, obj))
+        if obj is not None and not obj.attempts.exists():
+            inlines.remove(AttemptInline)
+        return inlines
 
     @verb_action(description="Approve", done="approved", permissions=["approve"], icon="check")
     def approve(self, request: HttpRequest, task: Task, data: dict[str, Any]) -> None:
         services.approve(task, by=request.user, now=clock.now())
 
-    @verb_action(description="Approve", done="approved", form=ApproveForm, permissions=["approve"], icon="check")
+    @verb_action(
+        description="Approve",
+        done="approved",
+        form=ApproveForm,
+        permissions=["approve"],
+        icon="check",
+        variant=ActionVariant.SUCCESS,
+        applies=lambda task: task.status == TaskStatus.PENDING,
+    )
     def approve_with(self, request: HttpRequest, task: Task, data: dict[str, Any]) -> None:
         services.approve(
             task,
@@ -117,6 +121,7 @@ class TaskAdmin(ViewOnlyAdmin):
         permissions=["approve"],
         icon="close",
         variant=ActionVariant.DANGER,
+        applies=lambda task: task.status == TaskStatus.PENDING,
     )
     def reject(self, request: HttpRequest, task: Task, data: dict[str, Any]) -> None:
         services.reject(task, by=request.user, reason=data["reason"], now=clock.now())
@@ -127,16 +132,29 @@ class TaskAdmin(ViewOnlyAdmin):
         form=OptionalReasonForm,
         permissions=["operate"],
         icon="cancel",
-        variant=ActionVariant.DANGER,
+        applies=lambda task: task.status in LIVE and not task.cancel_requested_at,
     )
     def cancel(self, request: HttpRequest, task: Task, data: dict[str, Any]) -> None:
         services.cancel(task, by=request.user, reason=data["reason"], now=clock.now())
 
     @verb_action(
-        description="Complete", done="being completed", form=ReasonForm, permissions=["operate"], icon="done_all"
+        description="Complete",
+        done="being completed",
+        form=ReasonForm,
+        permissions=["operate"],
+        icon="done_all",
+        applies=lambda task: task.status == TaskStatus.PROCESSING and not task.cancel_requested_at,
     )
     def complete(self, request: HttpRequest, task: Task, data: dict[str, Any]) -> None:
         services.complete(task, by=request.user, reason=data["reason"], now=clock.now())
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # Whoever is to decide must see what.
+        return (
+            super().has_view_permission(request, obj)
+            or self.has_approve_permission(request, obj)
+            or self.has_operate_permission(request, obj)
+        )
 
     def has_approve_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.has_perm("tasks.approve_task"))
@@ -148,9 +166,25 @@ class TaskAdmin(ViewOnlyAdmin):
     def title_and_reason(self, task: Task) -> list[str]:
         return [task.title, task.waiting["detail"] if task.waiting and task.status == TaskStatus.APPROVED else ""]
 
+    @display(description="Submitted by", header=True)
+    def who_pays(self, task: Task) -> list[str]:
+        return [task.submitted_by.email, f"for {task.account}"]
+
+    @display(description="Asks for", header=True)
+    def asks_and_pays(self, task: Task) -> list[str]:
+        return [self.asks_for(task), f"paid with {self.pays(task)}"]
+
     @display(description="Submitted by")
     def who(self, task: Task) -> str:
         return task.submitted_by.email
+
+    @display(description="Account")
+    def for_account(self, task: Task) -> str:
+        return str(task.account)
+
+    @display(description="Payer")
+    def paid_by(self, task: Task) -> str:
+        return str(task.payer)
 
     @display(description="Paid with")
     def pays(self, task: Task) -> str:
@@ -183,7 +217,7 @@ class TaskAdmin(ViewOnlyAdmin):
 
     @display(description="Cost, USD")
     def cost(self, task: Task) -> str:
-        return show_micro(task.cost_microusd)
+        return show_micro(task.cost_microusd) if task.funding == Funding.WALLET else "—"
 
     @display(description="Submitted")
     def submitted(self, task: Task) -> str:
