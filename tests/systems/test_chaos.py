@@ -29,6 +29,8 @@ KILLS = int(os.environ.get("CHAOS_KILLS", "10"))
 # Three minutes for the sixty of every day; the longer form has as much more to do.
 MOST_SECONDS = 180 * max(1, TASKS / 60)
 TASK_HOURS = Decimal("0.05")
+# A lease, the reconnect window and some: the platform has given up by then what the agent held.
+AWAY_SECONDS = (60 + 300) * 0.05 + 3
 
 SCRIPT = """
 nonce=$(od -An -N8 -tx1 /dev/urandom | tr -d ' \\n')
@@ -72,26 +74,41 @@ def test_every_task_ends_once(kind: str, tmp_path: Path) -> None:
 
 
 def _wreak(house: House, admin: Person, ids: list[str], by_lot: random.Random) -> None:
-    """Approve the tasks little by little, and kill somebody while each lot runs."""
+    """Approve the tasks little by little, and kill somebody while each lot runs.
+
+    Where there are two agents, one of those killed stays away until its attempts were given up, and returns.
+    """
     kinds = [house.servers, house.workers, house.agents]
     victims = [by_lot.choice(kind) for kind in islice(cycle(kinds), KILLS)]
     by_lot.shuffle(victims)
     flushed_at = by_lot.randrange(KILLS)
+    away = ""
     waiting = iter(ids)
     for number, victim in enumerate(victims):
         for id_ in islice(waiting, len(ids) // KILLS):
             admin.approve(id_)
+        if victim == away:
+            victim = next(agent for agent in house.agents if agent != away)
         time.sleep(by_lot.uniform(0.2, 2.5))
         house.kill(victim)
         if number == flushed_at:
             flush(house)
-        print(f"kill -9 {victim}{' and flush' if number == flushed_at and house.broker else ''}", flush=True)
+        stays = not away and victim in house.agents and len(house.agents) > 1
+        notes = [" and flush"] * (number == flushed_at and house.broker is not None) + [" for long"] * stays
+        print(f"kill -9 {victim}{''.join(notes)}", flush=True)
+        if stays:
+            away = victim
+            continue
         time.sleep(by_lot.uniform(0, 1))
         house.start(victim)
         if victim == house.servers[0]:
             house.await_answers(house.url, victim)
     for id_ in waiting:
         admin.approve(id_)
+    if away:
+        # Counted from now: every gap in the sweep's own ticks has given the lost host a new lease.
+        time.sleep(AWAY_SECONDS)
+        house.start(away)
 
 
 def _await_all(alice: Person, until: float) -> None:
