@@ -1,6 +1,6 @@
 # `make` lists the targets. Nothing here asks a question; what cannot run here says so in one line.
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo run test test-systems test-brokers test-chaos test-browser test-docker test-bare \
+.PHONY: help venv dev demo run test test-systems test-brokers test-chaos test-chaos-200 test-browser test-docker test-bare \
         lint typecheck coverage bench screenshots docs clean
 
 PYTHON := .venv/bin/python
@@ -14,7 +14,7 @@ SQLITE := env -u DATABASE_URL -u DATABASE_DIRECT_URL -u BROKER_URL
 COVERAGE_FLOOR := 85
 
 help: ## List the targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
 
 venv: ## Make .venv and install what the server needs, where that changed
 	@./start.sh --install requirements.txt
@@ -40,6 +40,9 @@ test-brokers: dev ## Separate processes on PostgreSQL with Redis and with Rabbit
 
 test-chaos: dev ## Kill server, worker and agent at random; every task must end once
 	@$(PYTEST) -m systems -rs -s tests/systems/test_chaos.py $(ARGS)
+
+test-chaos-200: dev ## The same with 200 tasks and 30 kills
+	@CHAOS_TASKS=200 CHAOS_KILLS=30 $(PYTEST) -m systems -rs -s tests/systems/test_chaos.py $(ARGS)
 
 test-browser: dev ## Walk through the admin and the API in Chromium
 	@$(PYTEST) -m systems -rs tests/systems/test_browser.py $(ARGS)
