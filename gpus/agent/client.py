@@ -87,23 +87,25 @@ class Client:
 
     def __init__(self, server: str, secret: str = "", *, ca_file: str = ""):
         self.server = server.rstrip("/") + "/"
-        verify: Any = ssl.create_default_context(cafile=ca_file) if ca_file else True
+        verify = ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
         options: dict[str, Any] = {
             "verify": verify,
             "trust_env": not _is_loopback(server),
             "headers": {"User-Agent": f"gaas-agent/{VERSION}"},
-            "limits": httpx.Limits(max_connections=64, max_keepalive_connections=8),
+            "timeout": httpx.Timeout(30, connect=5),
         }
-        timeout = httpx.Timeout(30, connect=5)
-        self._http = httpx.Client(**options, timeout=timeout)
-        if secret:
-            self._http.headers["Authorization"] = f"Host {secret}"
+        self._http = httpx.Client(**options, limits=httpx.Limits(max_connections=64, max_keepalive_connections=8))
+        # Connections of its own: leases depend on syncs, which must not queue behind slow logs.
+        self._sync_http = httpx.Client(**options)
         # Waits may be answered by another origin, which must never see the secret.
-        self._bare = httpx.Client(**options, timeout=timeout)
+        self._bare = httpx.Client(**options)
+        if secret:
+            for http in (self._http, self._sync_http):
+                http.headers["Authorization"] = f"Host {secret}"
 
     def close(self) -> None:
-        self._http.close()
-        self._bare.close()
+        for http in (self._http, self._sync_http, self._bare):
+            http.close()
 
     def _call(self, http: httpx.Client, method: str, url: str | httpx.URL, **rest: Any) -> httpx.Response:
         try:
@@ -120,15 +122,15 @@ class Client:
             raise _refusal(answer)
         raise Unreachable(f"the server answered {answer.status_code}", _seconds(answer.headers.get("Retry-After")))
 
-    def _api(self, path: str, shape: Any, **rest: Any) -> Any:
-        answer = self._call(self._http, "POST", urljoin(self.server, f"api/agent/v1/{path}"), **rest)
+    def _api(self, path: str, shape: Any, http: httpx.Client | None = None, **rest: Any) -> Any:
+        answer = self._call(http or self._http, "POST", urljoin(self.server, f"api/agent/v1/{path}"), **rest)
         return _shaped(answer, shape)
 
     def join(self, request: JoinRequest) -> JoinAnswer:
         return self._api("join", JoinAnswer, json=request.to_wire())
 
     def sync(self, request: SyncRequest) -> SyncAnswer:
-        return self._api("sync", SyncAnswer, json=request.to_wire())
+        return self._api("sync", SyncAnswer, self._sync_http, json=request.to_wire())
 
     def start(self, attempt_id: str, request: StartRequest) -> StartAnswer:
         return self._api(f"attempts/{attempt_id}/start", StartAnswer, json=request.to_wire())

@@ -35,13 +35,13 @@ class TestAgent:
         running.peer.until_finished(work)
         assert bytes(work.log) == b"42\n"
 
-    def test_it_reports_the_exit_code(self, running):
-        end = running.peer.until_finished(running.peer.offer(payload={"script": "exit 7"}))
+    def test_it_reports_the_exit_code(self, working):
+        end = working.peer.until_finished(working.peer.offer(payload={"script": "exit 7"}))
         assert (end["outcome"], end["fault"], end["exit_code"], end["code"]) == ("FAILED", "user", 7, "exit_code")
         assert end["detail"] == "The program ended with exit code 7."
 
-    def test_it_names_the_signal_that_ended_the_program(self, running):
-        end = running.peer.until_finished(running.peer.offer(payload={"script": "kill -SEGV $$"}))
+    def test_it_names_the_signal_that_ended_the_program(self, working):
+        end = working.peer.until_finished(working.peer.offer(payload={"script": "kill -SEGV $$"}))
         assert (end["outcome"], end["fault"], end["exit_code"]) == ("FAILED", "user", 139)
         assert "SIGSEGV" in end["detail"]
 
@@ -65,22 +65,22 @@ class TestAgent:
         assert (names["CUDA_VISIBLE_DEVICES"], names["GAAS_SIMULATED_GPUS"]) == ("", "1")
         assert (names["GAAS_TASK_ID"], names["GAAS_ATTEMPT_ID"]) == (work.assignment.task_id, work.assignment.id)
 
-    def test_it_ships_the_log_while_the_program_runs(self, running):
-        work = running.peer.offer(payload={"script": "sleep 0.3; echo first; sleep 1; echo last"})
-        running.peer.until(lambda: bytes(work.log) == b"first\n", what="the first line")
+    def test_it_ships_the_log_while_the_program_runs(self, working):
+        work = working.peer.offer(payload={"script": "sleep 0.3; echo first; sleep 1; echo last"})
+        working.peer.until(lambda: bytes(work.log) == b"first\n", what="the first line")
         assert work.finish is None
-        running.peer.until_finished(work)
+        working.peer.until_finished(work)
         assert bytes(work.log) == b"first\nlast\n"
 
-    def test_it_ships_a_large_log_whole(self, running):
-        work = running.peer.offer(payload={"command": ["seq", "200000"]})
-        end = running.peer.until_finished(work)
+    def test_it_ships_a_large_log_whole(self, working):
+        work = working.peer.offer(payload={"command": ["seq", "200000"]})
+        end = working.peer.until_finished(work)
         assert bytes(work.log) == b"".join(b"%d\n" % number for number in range(1, 200_001))
         assert end["log_size"] == len(work.log)
 
-    def test_it_cuts_a_log_at_its_limit_and_says_so(self, running):
-        work = running.peer.offer(payload={"command": ["seq", "100000"]}, max_log_bytes=4096)
-        end = running.peer.until_finished(work)
+    def test_it_cuts_a_log_at_its_limit_and_says_so(self, working):
+        work = working.peer.offer(payload={"command": ["seq", "100000"]}, max_log_bytes=4096)
+        end = working.peer.until_finished(work)
         assert end["outcome"] == "SUCCEEDED"
         assert len(work.log) <= 4096
         assert bytes(work.log).endswith(b"\n[gaas: log cut at 4032 bytes]\n")
@@ -107,43 +107,43 @@ class TestAgent:
         assert end["result"] is None
         assert end["detail"] == "result.json was not taken: it is a link."
 
-    def test_it_does_not_let_the_output_folder_be_a_link(self, running):
+    def test_it_does_not_let_the_output_folder_be_a_link(self, working):
         script = 'rmdir "$GAAS_OUTPUT" && ln -s / "$GAAS_OUTPUT"; exit 0'
-        end = running.peer.until_finished(running.peer.offer(payload={"script": script}))
+        end = working.peer.until_finished(working.peer.offer(payload={"script": script}))
         assert end["outcome"] == "SUCCEEDED"
         assert end["result"] is None
 
-    def test_it_runs_attempts_beside_each_other(self, running):
+    def test_it_runs_attempts_beside_each_other(self, working):
         began = time.monotonic()
-        works = [running.peer.offer(payload={"script": "sleep 0.6"}) for _ in range(4)]
+        works = [working.peer.offer(payload={"script": "sleep 0.6"}) for _ in range(4)]
         for work in works:
-            running.peer.until_finished(work)
+            working.peer.until_finished(work)
         assert time.monotonic() - began < 2.2
 
-    def test_it_refuses_what_it_cannot_run(self, running):
+    def test_it_refuses_what_it_cannot_run(self, working):
         for code, given in {
             "executor": {"executor": "slurm"},
             "gpu_missing": {"gpu_uuids": ["GPU-of-somebody-else"]},
             "bad_payload": {"payload": {"command": "one string"}},
         }.items():
-            work = running.peer.offer(**given)
-            end = running.peer.until_finished(work)
+            work = working.peer.offer(**given)
+            end = working.peer.until_finished(work)
             assert (end["outcome"], end["fault"], end["code"]) == ("REFUSED", "host", code)
             assert end["detail"]
             assert work.starts == 0
 
-    def test_it_does_not_take_a_path_for_an_id(self, running):
-        running.peer.offer(id="../../outside")
-        work = running.peer.offer()
-        assert running.peer.until_finished(work)["outcome"] == "SUCCEEDED"
-        assert "cannot be taken" in running.said()
-        del running.peer.work["../../outside"]
+    def test_it_does_not_take_a_path_for_an_id(self, working):
+        working.peer.offer(id="../../outside")
+        work = working.peer.offer()
+        assert working.peer.until_finished(work)["outcome"] == "SUCCEEDED"
+        assert "cannot be taken" in working.said()
+        del working.peer.work["../../outside"]
 
-    def test_it_writes_no_secret_anywhere_but_in_its_file(self, running):
-        assert SECRET not in running.said()
-        assert TOKEN not in running.said().replace("join-token-file", "")
-        assert (running.state / "credential.json").stat().st_mode & 0o777 == 0o600
-        assert running.state.stat().st_mode & 0o777 == 0o700
+    def test_it_writes_no_secret_anywhere_but_in_its_file(self, working):
+        assert SECRET not in working.said()
+        assert TOKEN not in working.said().replace("join-token-file", "")
+        assert (working.state / "credential.json").stat().st_mode & 0o777 == 0o600
+        assert working.state.stat().st_mode & 0o777 == 0o700
 
     def test_it_tells_what_the_host_is(self, running):
         sync = running.peer.syncs[-1]

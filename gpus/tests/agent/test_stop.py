@@ -115,20 +115,20 @@ class TestEnd:
         assert running.peer.until_finished(work)["outcome"] == "SUCCEEDED"
         assert not is_running(this)
 
-    def test_it_keeps_the_time_limit(self, running):
+    def test_it_keeps_the_time_limit(self, working):
         this = mark()
-        work = running.peer.offer(payload={"script": f"echo begun; sleep {this}"}, limit_ms=700)
-        end = running.peer.until_finished(work)
+        work = working.peer.offer(payload={"script": f"echo begun; sleep {this}"}, limit_ms=700)
+        end = working.peer.until_finished(work)
         assert (end["outcome"], end["fault"], end["code"]) == ("TIMED_OUT", "user", "time_limit")
         assert end["detail"] == "The time limit of 0.7 s was reached."
         assert bytes(work.log).startswith(b"begun\n")
         assert 500 <= end["elapsed_ms"] < 3000
         assert not is_running(this)
 
-    def test_it_keeps_the_memory_limit(self, running):
+    def test_it_keeps_the_memory_limit(self, working):
         script = "#!/usr/bin/env python3\nimport time\nheld = bytearray(200 << 20)\ntime.sleep(30)\n"
-        work = running.peer.offer(payload={"script": script, "memory_mib": 100})
-        end = running.peer.until_finished(work)
+        work = working.peer.offer(payload={"script": script, "memory_mib": 100})
+        end = working.peer.until_finished(work)
         assert (end["outcome"], end["fault"], end["code"]) == ("FAILED", "user", "out_of_memory")
         assert "its limit is 100 MiB" in end["detail"]
 
