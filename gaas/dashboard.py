@@ -20,6 +20,7 @@ from gaas.lib.amounts import show_hours
 from gpus.choices import Availability
 from gpus.models import GPU, Host
 from payments.models import Charge
+from tasks.admin import looks
 from tasks.choices import TaskStatus
 from tasks.models import Task
 
@@ -60,7 +61,7 @@ def _task_cards() -> list[dict[str, Any]]:
 
 
 def _quota_card() -> dict[str, Any]:
-    query = {"status__exact": QuotaRequestStatus.PENDING}
+    query = {"status__exact": str(QuotaRequestStatus.PENDING)}
     return _card(
         "Quota requests", QuotaRequest.objects.pending(), "accounts_quotarequest", query, "Nobody asks for hours."
     )
@@ -81,7 +82,7 @@ def _line(task: Task) -> dict[str, Any]:
         "title": task.title,
         "href": reverse("admin:tasks_task_change", args=[task.pk]),
         "who": task.submitted_by.email,
-        "asks": f"{task.gpus} GPU × {show_hours(task.limit_ms)} h",
+        "asks": f"{task.gpus} GPU × {looks.hours(task.limit_ms)} h",
         "since": naturaltime(task.created_at),
     }
 

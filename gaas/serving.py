@@ -44,7 +44,7 @@ async def _serve(host: str, port: int, on_start: Callable[[], None]) -> None:
     application.stop()
     await started
     if not serving.done():
-        server.stop()
+        server.stop()  # type: ignore[no-untyped-call]
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(serving), GRACE_SECONDS)
     if serving.done() and not serving.cancelled():
@@ -54,5 +54,10 @@ async def _serve(host: str, port: int, on_start: Callable[[], None]) -> None:
 def _failure_of(started: asyncio.Future[None]) -> asyncio.Future[None]:
     """Give a future that ends only if the start fails, so that the server does not run on half started."""
     failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    started.add_done_callback(lambda done: done.exception() and not failure.done() and failure.set_result(None))
+
+    def tell(done: asyncio.Future[None]) -> None:
+        if done.exception() is not None and not failure.done():
+            failure.set_result(None)
+
+    started.add_done_callback(tell)
     return failure

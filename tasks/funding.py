@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
 
 from gaas.lib.amounts import MS_PER_HOUR
 
@@ -18,10 +19,10 @@ from gaas.lib.amounts import MS_PER_HOUR
 class Usage:
     """Metered time of one GPU in one attempt. `payer_pays` is false where the platform was at fault."""
 
-    attempt_id: object
-    gpu_id: object
-    owner_account_id: object
-    host_id: object
+    attempt_id: UUID
+    gpu_id: UUID
+    owner_account_id: UUID
+    host_id: UUID
     gpu_ms: int
     price_per_hour: int
     payer_pays: bool = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tasks.choices import AttemptStatus, Fault, TaskStatus
 
@@ -52,7 +53,7 @@ def decide(end: Ended) -> Next:
     4. Fault of host or platform: back to the queue, free, INFRA_RETRIES times; then FAILED `infrastructure`.
     5. The program's own fault: again while the task's retries and its time last; then FAILED with its code.
     """
-    counters = {"infra_failures": end.infra_failures, "user_failures": end.user_failures}
+    counters: dict[str, Any] = {"infra_failures": end.infra_failures, "user_failures": end.user_failures}
     if end.cancel_requested:
         return Next(TaskStatus.CANCELLED, "No process of it is left.", **counters)
     if end.complete_requested:

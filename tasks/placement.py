@@ -7,16 +7,17 @@ VRAM: the smallest device that is enough, so that big ones stay free for who nee
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 
 @dataclass(frozen=True)
 class Slot:
     """One GPU as the matcher sees it. Prices in micro-dollars per hour; capability 90 is 9.0."""
 
-    gpu_id: object
-    host_id: object
+    gpu_id: UUID
+    host_id: UUID
     model: str
     vram_mib: int
     capability: int
@@ -34,7 +35,7 @@ class Slot:
 class Need:
     """What a task asks of each of its GPUs, and where it may not go."""
 
-    task_id: object
+    task_id: UUID
     gpus: int
     funding: str
     account_path: str
@@ -45,16 +46,16 @@ class Need:
     max_price_per_hour: int | None = None
     region: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    host_id: object | None = None
+    host_id: UUID | None = None
     allow_simulated: bool = False
-    not_on: frozenset[object] = frozenset()  # hosts that refused it lately
+    not_on: frozenset[UUID] = frozenset()  # hosts that refused it lately
 
 
 @dataclass(frozen=True)
 class Placement:
-    task_id: object
-    host_id: object
-    gpu_ids: tuple[object, ...]
+    task_id: UUID
+    host_id: UUID
+    gpu_ids: tuple[UUID, ...]
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def may_see(slot: Slot, account_path: str) -> bool:
 
 # Each test with what to tell a person when no GPU passes it. The order is from what the task asks for to
 # what it may use, so that the first test that empties the field is the one worth telling.
-_TESTS = (
+_TESTS: tuple[tuple[str, Callable[[Need, Slot], bool], str, str], ...] = (
     (
         "not_visible",
         lambda n, s: may_see(s, n.account_path),
@@ -178,7 +179,7 @@ def why_none(need: Need, every: Sequence[Slot]) -> Reason:
         left = [slot for slot in left if test(need, slot)]
         if not left:
             return Reason(code, detail, hint)
-    on_host: dict[object, int] = defaultdict(int)
+    on_host: dict[UUID, int] = defaultdict(int)
     for slot in left:
         on_host[slot.host_id] += 1
     most = max(on_host.values())
@@ -203,12 +204,12 @@ def why_none(need: Need, every: Sequence[Slot]) -> Reason:
 
 def place(needs: Iterable[Need], free: Sequence[Slot]) -> list[Placement]:
     """Give free GPUs to tasks in the order of `needs`; a task gets all of its GPUs on one host or none."""
-    by_host: dict[object, list[Slot]] = defaultdict(list)
+    by_host: dict[UUID, list[Slot]] = defaultdict(list)
     for slot in free:
         by_host[slot.host_id].append(slot)
     placements = []
     for need in needs:
-        best: tuple[tuple[int, int, int], object, list[Slot]] | None = None
+        best: tuple[tuple[int, int, int], UUID, list[Slot]] | None = None
         for host_id, slots in by_host.items():
             if host_id in need.not_on or len(slots) < need.gpus:
                 continue

@@ -17,6 +17,10 @@ class Lifecycle(models.Model):
     event row in `_record_move`. Nothing else assigns `status`.
     """
 
+    # The fields that a concrete model has; declared for readers and type checkers, not as columns.
+    status: Any
+    updated_at: Any
+
     TRANSITIONS: ClassVar[dict[str, set[str]]] = {}
 
     class Meta:
@@ -38,7 +42,7 @@ class Lifecycle(models.Model):
            whoever decided did so on a state that is no more.
         3. Moved → the event row, in the same transaction.
         """
-        rows = type(self)._base_manager.filter(pk=self.pk)
+        rows: models.QuerySet[Any] = type(self)._base_manager.filter(pk=self.pk)
         old = self.status
         with transaction.atomic():
             if new not in self.TRANSITIONS[old] or not rows.filter(status=old).update(

@@ -49,7 +49,7 @@ class StopRequested(DomainError):
 
 
 # What an end is called where the agent gives it no name.
-_CODES = {AttemptStatus.FAILED: "exit_code", AttemptStatus.TIMED_OUT: "time_limit"}
+_CODES: dict[str, str] = {AttemptStatus.FAILED: "exit_code", AttemptStatus.TIMED_OUT: "time_limit"}
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
@@ -107,7 +108,7 @@ def _lock(task: Task, by: User) -> ApprovalStep:
     return step
 
 
-def _moved(verb, task: Task, **how) -> bool:
+def _moved(verb: Callable[..., bool], task: Task, **how: Any) -> bool:
     try:
         return verb(**how)
     except IllegalTransition:

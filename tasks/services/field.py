@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from django.conf import settings
 
@@ -38,7 +39,7 @@ def slots(gpus: Iterable[GPU]) -> list[Slot]:
     return [slot_of(gpu) for gpu in gpus]
 
 
-def need_of(task: Task, *, not_on: frozenset[object] = frozenset()) -> Need:
+def need_of(task: Task, *, not_on: frozenset[UUID] = frozenset()) -> Need:
     """Read what a task asks for; its account was selected with it."""
     return Need(
         task_id=task.pk,

@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def available(self) -> int:
-        return self.balance.posted - self.balance.held
+        return (self.balance.posted or 0) - self.balance.held
 
     def shortage(self) -> DomainError | None:
         """Give the refusal a submit would get now for want of hours or money."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import datetime
+from uuid import UUID
 
 from django.db.models import Prefetch
 
@@ -86,12 +87,12 @@ def _legs(task: Task, charged: list[Charged]) -> list[Leg]:
     return legs
 
 
-def _earnings_of(account_id: object) -> Balance:
+def _earnings_of(account_id: UUID) -> Balance:
     return open_balance(asset="USD", kind="earnings_pending", owner_key=f"acct:{account_id}")
 
 
-def _by_owner(charged: list[Charged], part: str) -> dict[object, int]:
-    sums: dict[object, int] = defaultdict(int)
+def _by_owner(charged: list[Charged], part: str) -> dict[UUID, int]:
+    sums: dict[UUID, int] = defaultdict(int)
     for row in charged:
         if getattr(row, part):
             sums[row.usage.owner_account_id] += getattr(row, part)

@@ -41,8 +41,8 @@ def submit(draft: Draft, *, by: User, now: datetime) -> Task:
                 purpose="task",
                 ref=str(task.pk),
             )
-        except InsufficientBalance as short:
-            raise shortage(task.funding, short.needed, short.available) from short
+        except InsufficientBalance as refused:
+            raise shortage(task.funding, refused.needed, refused.available) from refused
         task.save(force_insert=True)
         ApprovalStep.objects.bulk_create(
             ApprovalStep(task=task, position=i, kind=step.kind, why=step.why, status=StepStatus.PENDING)

@@ -71,7 +71,7 @@ def reap(*, now: datetime) -> None:
     for attempt in open_.filter(host__lease_expires_at__lt=now - grace)[:BATCH]:
         _close_if(
             attempt,
-            lambda a: a.host.lease_expires_at < now - grace,
+            lambda a: a.host.lease_expires_at is not None and a.host.lease_expires_at < now - grace,
             status=AttemptStatus.LOST,
             code="host_lost",
             detail="The host was not heard of within its lease and the reconnect window.",

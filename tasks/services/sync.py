@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 
 from gaas.lib import tickets
 from gaas.lib.errors import IllegalTransition
@@ -75,7 +76,7 @@ def sync(*, host: Host, report: SyncReport, held: list[Held], now: datetime) -> 
     return _answer(host, attempts, held, heard.warnings)
 
 
-def _open_attempts(host: Host):
+def _open_attempts(host: Host) -> QuerySet[Attempt]:
     return Attempt.objects.open().filter(host=host).select_related("task").prefetch_related("gpu_links__gpu")
 
 
