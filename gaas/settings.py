@@ -13,7 +13,7 @@ from django.templatetags.static import static
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
-env.read_env(BASE_DIR / ".env")
+env.read_env(env.str("ENV_FILE", default=str(BASE_DIR / ".env")))
 
 # --- Where it lives -----------------------------------------------------------------------------
 DEBUG = env.bool("DEBUG", default=False)

@@ -13,5 +13,7 @@ if "GAAS_HOME" not in os.environ:
     os.environ["GAAS_HOME"] = home = tempfile.mkdtemp(prefix="gaas-tests-")
     atexit.register(shutil.rmtree, home, ignore_errors=True)
 os.environ.setdefault("LOG_LEVEL", "WARNING")
+# A developer's own settings are not those of a test run.
+os.environ.setdefault("ENV_FILE", os.devnull)
 
 from gaas.settings import *  # noqa: F403

@@ -4,6 +4,7 @@ import re
 from typing import Any
 from uuid import UUID
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
@@ -46,6 +47,7 @@ class EnvField(serializers.DictField):
         return env
 
 
+@extend_schema_field(OpenApiTypes.STR)
 class CapabilityField(serializers.Field):
     """Compute capability as NVIDIA writes it: "9.0"."""
 
