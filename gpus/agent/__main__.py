@@ -140,8 +140,8 @@ def _run(config: Config) -> int:
 
     worker = threading.Thread(target=work, name="loop", daemon=True)
     worker.start()
-    while (number := os.read(told, 1)) != b"\0":
-        log.info("%s: stopping", signal.Signals(number[0]).name)
+    while (told_of := os.read(told, 1)) != b"\0":
+        log.info("%s: stopping", signal.Signals(told_of[0]).name)
         closing.set()
         for agent in agents:
             agent.stop()

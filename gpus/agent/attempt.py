@@ -18,7 +18,6 @@ import contextlib
 import fcntl
 import os
 import re
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,7 +84,7 @@ class Attempt:
         if not _SAFE_ID.fullmatch(assignment.id):
             raise UnsafeId(f"attempt id {assignment.id[:80]!r}")
         part = attempts / f".{assignment.id}.part"
-        shutil.rmtree(part, ignore_errors=True)
+        durable.erase(part)
         part.mkdir(mode=0o700)
         for name in ("box", *(f"box/{folder}" for folder in FOLDERS)):
             (part / name).mkdir(mode=0o755)
@@ -104,14 +103,14 @@ class Attempt:
 
     @classmethod
     def load_all(cls, attempts: Path) -> list[Attempt]:
-        """Read all that is held; sweep away what was never stored whole."""
+        """Read all that is held; sweep away what was never stored whole or is half removed."""
         held = []
         for folder in sorted(attempts.iterdir()):
             attempt = None if folder.name.startswith(".") else cls.load(folder)
-            if attempt is None:
-                shutil.rmtree(folder, ignore_errors=True)
-            else:
+            if attempt is not None:
                 held.append(attempt)
+            else:
+                durable.erase(folder)
         return held
 
     # -- phases
@@ -195,6 +194,6 @@ class Attempt:
     def remove(self) -> None:
         """Forget the attempt. It leaves its name first, so that a half-removed one is never loaded."""
         gone = self.folder.with_name(f".{self.folder.name}.gone")
-        shutil.rmtree(gone, ignore_errors=True)
+        durable.erase(gone)
         os.rename(self.folder, gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        durable.erase(gone)

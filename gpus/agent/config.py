@@ -75,8 +75,8 @@ def _checked(name: str, kind: str, value: Any) -> Any:
         return _simulated(value)
     if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    wanted = {"str": str, "bool": bool, "int": int, "float": float, "list[str]": list}[kind]
-    if type(value) is not wanted or (wanted is list and not all(isinstance(v, str) for v in value)):
+    wanted: type = {"str": str, "bool": bool, "int": int, "float": float, "list[str]": list}[kind]
+    if type(value) is not wanted or (isinstance(value, list) and not all(isinstance(v, str) for v in value)):
         raise ConfigError(f"{name}: {kind} was expected, not {value!r}")
     return value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import psutil
@@ -54,12 +55,10 @@ def gpus(supervisors: list[int]) -> list[dict[str, Any]]:
     except pynvml.NVMLError:
         return []
     try:
-        handles = [
-            _or_none(lambda index=index: pynvml.nvmlDeviceGetHandleByIndex(index))
-            for index in range(_or_none(pynvml.nvmlDeviceGetCount) or 0)
-        ]
+        count = _or_none(pynvml.nvmlDeviceGetCount) or 0
+        handles = [_or_none(partial(pynvml.nvmlDeviceGetHandleByIndex, index)) for index in range(count)]
         own = _own_processes(supervisors) if any(handles) else set()
-        samples = (_or_none(lambda handle=handle: _sample(handle, own)) for handle in handles if handle)
+        samples = (_or_none(partial(_sample, handle, own)) for handle in handles if handle)
         return [sample for sample in samples if sample]
     finally:
         with contextlib.suppress(pynvml.NVMLError):

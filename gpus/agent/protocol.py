@@ -57,7 +57,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
             return None
         kind = next(k for k in typing.get_args(kind) if k is not type(None))
         return _read(kind, value, where)
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         if not isinstance(value, dict):
             raise WireError(f"{where}: an object was expected")
         hints = typing.get_type_hints(kind)

@@ -95,10 +95,9 @@ class Supervisor:
 
     def _not_to_start(self) -> Exit | None:
         """End before the start what was stopped, is out of time or lost its lease since the permission."""
-        self._look_for_verdict()
-        if self.verdict is None:
+        verdict = self._due_verdict()
+        if verdict is None:
             return None
-        verdict = self.verdict
         self.started_at = clock.boottime()
         return self._exit(verdict.outcome, verdict.fault, verdict.code, verdict.detail, None)
 
@@ -141,9 +140,10 @@ class Supervisor:
         self.readers = {output: progress.Reader(), side: progress.Reader(bare=True)}
         self.output = output
         self.status_fd = launch.status_fd
-        for fd in filter(None, (output, side, launch.status_fd)):
+        self.pipes = {fd for fd in (output, side, launch.status_fd) if fd is not None}
+        for fd in self.pipes:
             os.set_blocking(fd, False)
-        for fd in filter(None, (output, side, launch.status_fd, woken)):
+        for fd in {*self.pipes, woken}:
             self.selector.register(fd, selectors.EVENT_READ)
 
     def _take_signals(self) -> None:
@@ -168,9 +168,9 @@ class Supervisor:
             if self.verdict is None and self.status is not None:
                 return
             if self.verdict is None:
-                self._look_for_verdict()
-                if self.verdict is not None:
-                    self._end(self.verdict)
+                verdict = self._due_verdict()
+                if verdict is not None:
+                    self._end(verdict)
             elif self._is_over():
                 return
             self._write_progress(at_most_each=0.25)
@@ -185,22 +185,25 @@ class Supervisor:
         self._terminate(tree)
         return clock.boottime() >= self.kill_at or not tree
 
-    def _read(self, fd: int) -> None:
+    def _read(self, fd: int) -> bool:
+        """Take one chunk from a pipe; say whether there may be more."""
         try:
             chunk = os.read(fd, CHUNK)
         except BlockingIOError:
-            return
+            return False
         if fd == self.wake:
-            return
+            return False
         if not chunk:
             self.selector.unregister(fd)
-            return
+            self.pipes.discard(fd)
+            return False
         if fd == self.status_fd:
             self.sandbox_status += chunk[: 8192 - len(self.sandbox_status)]
-            return
+            return True
         if fd == self.output:
             self._keep_output(chunk)
         self._progress = self.readers[fd].feed(chunk) or self._progress
+        return True
 
     def _keep_output(self, chunk: bytes) -> None:
         try:
@@ -212,20 +215,9 @@ class Supervisor:
 
     def _drain(self) -> None:
         """Read what is still in the pipes; all that could write is dead, so this ends."""
-        for fd in list(self.selector.get_map()):
-            with contextlib.suppress(BlockingIOError):
-                while fd in self.selector.get_map() and fd != self.wake:
-                    os.set_blocking(fd, False)
-                    chunk = os.read(fd, CHUNK)
-                    if not chunk:
-                        break
-                    if fd == self.status_fd:
-                        self.sandbox_status += chunk[: 8192 - len(self.sandbox_status)]
-                        continue
-                    if fd == self.output:
-                        with contextlib.suppress(OSError):
-                            self.log.write(chunk)
-                    self._progress = self.readers[fd].feed(chunk) or self._progress
+        for fd in list(self.pipes):
+            while self._read(fd):
+                pass
 
     def _write_progress(self, at_most_each: float = 0.0) -> None:
         now = clock.boottime()
@@ -273,20 +265,20 @@ class Supervisor:
 
     # -- end
 
-    def _look_for_verdict(self) -> None:
-        now = clock.boottime()
+    def _due_verdict(self) -> Verdict | None:
+        """Say why the program is to be ended now, if it is."""
+        now, grace_ms = clock.boottime(), self.assignment.grace_ms
         if (asked := self.attempt.stop_asked()) is not None:
-            self.verdict = stopped(asked["reason"], asked["grace_ms"])
-        elif self._host_goes_down:
-            detail = "The host goes down and ended the program."
-            self.verdict = Verdict(FAILED, FAULT_HOST, "host_shutdown", detail, self.assignment.grace_ms)
-        elif now >= self.deadline:
+            return stopped(asked["reason"], asked["grace_ms"])
+        if self._host_goes_down:
+            return Verdict(FAILED, FAULT_HOST, "host_shutdown", "The host goes down and ended the program.", grace_ms)
+        if now >= self.deadline:
             detail = f"The time limit of {self.order.limit_ms / 1000:g} s was reached."
-            self.verdict = Verdict(TIMED_OUT, FAULT_USER, "time_limit", detail, self.assignment.grace_ms)
-        elif now >= self._fenced_at(now):
-            grace = min(self.assignment.grace_ms, FENCE_GRACE_MS)
+            return Verdict(TIMED_OUT, FAULT_USER, "time_limit", detail, grace_ms)
+        if now >= self._fenced_at(now):
             detail = "The host was out of touch with the server for too long."
-            self.verdict = Verdict(FAILED, FAULT_HOST, "fenced", detail, grace)
+            return Verdict(FAILED, FAULT_HOST, "fenced", detail, min(grace_ms, FENCE_GRACE_MS))
+        return None
 
     def _fenced_at(self, now: float) -> float:
         """Give the moment past which the server may run this attempt elsewhere.
@@ -331,9 +323,8 @@ class Supervisor:
         return report
 
     def _sandbox_child(self) -> int | None:
-        if self.status_fd is not None and self.status_fd in self.selector.get_map():
-            with contextlib.suppress(BlockingIOError):
-                self._read(self.status_fd)
+        if self.status_fd in self.pipes:
+            self._read(self.status_fd)
         return self._sandbox_report().get("child-pid")
 
     def _conclude(self) -> Exit:
