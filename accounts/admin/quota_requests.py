@@ -37,14 +37,14 @@ class QuotaRequestAdmin(ViewOnlyAdmin):
         "requested_by",
         "hours",
         "reason",
-        "state",
+        "status",
         "hours_granted",
         "decided_by",
         "decided_at",
         "decision_reason",
         "created_at",
     )
-    readonly_fields = ("state",)
+    readonly_fields = ("status",)
     when_empty = "People ask by POST /api/v1/quota-requests/ or the form on that page when their hours run out."
     actions = ("approve", "reject")
     actions_detail = ("approve", "reject")

@@ -86,6 +86,7 @@ class GroupAdmin(DjangoGroupAdmin, LeanAdmin):
 
     ordering = ("name",)
     search_fields = ("name__startswith",)
+    when_empty = "A group bundles permissions, such as: can approve tasks. Staff get them by being in it."
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.is_superuser

@@ -31,7 +31,15 @@ class BalanceAdmin(ViewOnlyAdmin):
     list_select_related = ("asset",)
     search_fields = ("owner_key__exact", "kind__exact")
     search_help_text = "Owner key (acct:…, sys:…), kind, or id, in full"
-    readonly_fields = ("total_shown",)
+    fields = (
+        ("owner_key", "kind"),
+        ("asset", "state"),
+        ("posted_shown", "total_shown"),
+        ("held_shown", "available_shown"),
+        ("frozen_in", "frozen_out"),
+        ("created_at", "closed_at"),
+    )
+    readonly_fields = ("posted_shown", "total_shown", "held_shown", "available_shown", "state", "created_at")
 
     @admin.display(description="Posted")
     def posted_shown(self, balance: Balance) -> str:
@@ -66,6 +74,9 @@ class TransferAdmin(ViewOnlyAdmin):
     list_select_related = ("asset", "debit", "credit")
     search_fields = ("key__startswith", "ref__exact")
     search_help_text = "Beginning of a key, a whole reference, or an id"
+    fields = ("key", "kind", "amount_shown", "debit", "credit", "hold", "reverses", "group", "ref", "actor", "memo")
+    fields += ("effective_at", "created_at")
+    readonly_fields = ("amount_shown", "created_at")
 
     @admin.display(description="Amount")
     def amount_shown(self, transfer: Transfer) -> str:
@@ -80,6 +91,9 @@ class HoldAdmin(ViewOnlyAdmin):
     list_select_related = ("balance__asset",)
     search_fields = ("key__startswith",)
     search_help_text = "Beginning of a key, or an id"
+    fields = ("balance", "key", "purpose", "ref", "amount_shown", "captured_shown", "open_shown", "state")
+    fields += ("expires_at", "created_at", "closed_at")
+    readonly_fields = ("amount_shown", "captured_shown", "open_shown", "created_at")
 
     @admin.display(description="Held")
     def amount_shown(self, hold: Hold) -> str:
@@ -102,6 +116,8 @@ class CapAdmin(ViewOnlyAdmin):
     list_select_related = ("asset",)
     search_fields = ("owner_key__exact",)
     search_help_text = "Owner key (acct:…) or id, in full"
+    fields = ("owner_key", "asset", "starts_at", "ends_at", "limit_shown", "used_shown")
+    readonly_fields = ("limit_shown", "used_shown")
 
     @admin.display(description="Limit")
     def limit_shown(self, cap: Cap) -> str:

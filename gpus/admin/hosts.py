@@ -53,7 +53,7 @@ class HostAdmin(LeanAdmin):
     pages = (
         (
             "State",
-            {"fields": (("state", "reach"), ("account", "heard"), ("shown_sandbox", "gpu_count"), "foreign_gpus")},
+            {"fields": (("state", "reach"), ("account", "heard"), ("shown_sandbox", "gpu_count"), "of_others")},
         ),
         ("Known by", {"fields": HostForm.Meta.fields}),
         (
@@ -152,6 +152,10 @@ class HostAdmin(LeanAdmin):
         if not host.sandbox:
             return "not known yet"
         return NO_SANDBOX if host.sandbox == Sandbox.NONE else host.get_sandbox_display()
+
+    @display(description="GPUs of other hosts")
+    def of_others(self, host: Host) -> str:
+        return f"reports and may not: {', '.join(map(str, host.foreign_gpus))}" if host.foreign_gpus else "none"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Host]:
         gpus = GPU.objects.filter(host=OuterRef("pk")).order_by().values("host").annotate(n=Count("pk")).values("n")

@@ -42,7 +42,7 @@ class AttemptAdmin(ViewOnlyAdmin):
             {
                 "fields": (
                     ("task", "number"),
-                    ("host", "state"),
+                    ("host", "status"),
                     ("ran_for", "limit"),
                     ("fault", "exit_code"),
                     "why_it_failed",
@@ -67,7 +67,7 @@ class AttemptAdmin(ViewOnlyAdmin):
             },
         ),
     )
-    readonly_fields = ("number", "state", "ran_for", "limit", "fault", "why_it_failed", "how_far", "used", "id")
+    readonly_fields = ("number", "status", "ran_for", "limit", "fault", "why_it_failed", "how_far", "used", "id")
 
     @display(description="Try")
     def number(self, attempt: Attempt) -> int:

@@ -19,8 +19,8 @@ class ApprovalStepAdmin(ViewOnlyAdmin):
     list_select_related = ("task", "decided_by")
     search_fields = ("task__title__startswith",)
     search_help_text = "The beginning of a task's title, or an id."
-    fields = ("task", "kind", "why", "state", "decided_by", "decided_at", "reason")
-    readonly_fields = ("state", "decided_by", "decided_at", "reason")
+    fields = ("task", "kind", "why", "status", "decided_by", "decided_at", "reason")
+    readonly_fields = ("status", "decided_by", "decided_at", "reason")
     when_empty = "Approvals appear with the first task that is submitted."
 
     @display(description="Status", label=looks.STEP_LABELS)

@@ -30,7 +30,7 @@ LOG_TAIL_BYTES = 16 * 1024
 class TaskAdmin(ViewOnlyAdmin):
     """Show tasks; every change is a verb. A task is submitted over the API or the browsable pages."""
 
-    list_display = ("title_and_reason", "who_pays", "asks_and_pays", "state", "charged", "submitted")
+    list_display = ("title_and_reason", "who_pays", "asks_and_pays", "state", "hours_charged", "submitted")
     list_filter = ("status", "funding", "kind")
     list_select_related = ("submitted_by", "account")
     search_fields = ("title__startswith", "submitted_by__email__startswith", "cost_code__exact")
@@ -172,7 +172,8 @@ class TaskAdmin(ViewOnlyAdmin):
 
     @display(description="Asks for", header=True)
     def asks_and_pays(self, task: Task) -> list[str]:
-        return [self.asks_for(task), f"paid with {self.pays(task)}"]
+        source = "quota" if task.funding == Funding.QUOTA else "wallet"
+        return [self.asks_for(task), f"from the {source}"]
 
     @display(description="Submitted by")
     def who(self, task: Task) -> str:
@@ -213,7 +214,11 @@ class TaskAdmin(ViewOnlyAdmin):
 
     @display(description="Charged, GPU-hours")
     def charged(self, task: Task) -> str:
-        return show_hours(task.gpu_ms) if task.status in TERMINAL else "—"
+        return show_hours(task.gpu_ms) if task.gpu_ms else "—"
+
+    @display(description="Charged, h")
+    def hours_charged(self, task: Task) -> str:
+        return self.charged(task)
 
     @display(description="Cost, USD")
     def cost(self, task: Task) -> str:
