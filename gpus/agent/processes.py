@@ -63,6 +63,19 @@ def descendants(roots: Iterable[int], among: dict[int, Process]) -> list[Process
     return found
 
 
+def memory_held(tree: Iterable[Process]) -> int:
+    """Sum the memory of processes in bytes, what they share divided among those who share it."""
+    total = 0
+    for process in tree:
+        share = process.rss_bytes
+        with contextlib.suppress(OSError, ValueError), open(f"/proc/{process.pid}/smaps_rollup", "rb") as file:
+            for line in file:
+                if line.startswith(b"Pss:"):
+                    share = int(line.split()[1]) * 1024
+        total += share
+    return total
+
+
 def _names_attempt(pid: int, attempt_id: str) -> bool:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import resource
-import selectors
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from . import clock, durable, kernel, processes, progress
+from . import clock, durable, kernel, processes
 from .attempt import Attempt, Exit, Order
 from .executors import EXECUTORS
 from .logfile import LogFile
@@ -30,12 +28,13 @@ from .protocol import (
     TIMED_OUT,
 )
 from .state import read_lease
+from .streams import Streams
 from .verdict import Verdict, failure, stopped
 
 POLL_SECONDS = 0.1
 LEASE_SECONDS = 0.5
+PROGRESS_SECONDS = 0.25
 FENCE_GRACE_MS = 10_000
-CHUNK = 64 * 1024
 
 EXIT_BUSY, EXIT_ALREADY_STARTED = 4, 5
 
@@ -51,11 +50,8 @@ class Supervisor:
         self.verdict: Verdict | None = None
         self.kill_at: float | None = None
         self.status: int | None = None  # wait status of the program
-        self.sandbox_status = b""
         self.peak_rss = 0
-        self._progress: dict | None = None
-        self._progress_at = self._tree_at = self._lease_at = 0.0
-        self._fence = 0.0
+        self._tree_at = self._lease_at = self._fence = 0.0
         self._host_goes_down = False
         self._terminated: set[int] = set()
 
@@ -72,7 +68,8 @@ class Supervisor:
         kernel.adopt_orphans()
         self._take_signals()
         self.oom_kills = kernel.out_of_memory_kills()
-        self.log = LogFile(self.attempt.log_path, self.assignment.max_log_bytes)
+        log = LogFile(self.attempt.log_path, self.assignment.max_log_bytes)
+        self.streams = Streams(log, self.attempt.folder / "progress.json", self._log_is_lost)
         self.started_at = clock.boottime()
         # From here on nobody may start this attempt again, even if this process dies before the exec.
         durable.write_json(
@@ -83,14 +80,11 @@ class Supervisor:
         try:
             self._spawn()
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            self.log.close()
+            log.close()
             return self._exit(FAILED, FAULT_HOST, "start_failed", f"The program could not be started: {error}.", None)
         self._watch()
         processes.kill_all(self._tree, is_over=self._reap, children=processes.own_children)
-        self._drain()
-        self._write_progress()
-        with contextlib.suppress(OSError):
-            self.log.close()
+        self.streams.drain()
         return self._conclude()
 
     def _not_to_start(self) -> Exit | None:
@@ -111,40 +105,22 @@ class Supervisor:
 
     def _spawn(self) -> None:
         executor = EXECUTORS[self.assignment.executor]
-        self.selector = selectors.DefaultSelector()
-        output, output_end = os.pipe()
-        side, side_end = os.pipe()
-        woken, wake = os.pipe()
-        for fd in (woken, wake):
-            os.set_blocking(fd, False)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        self.wake = woken
-        launch = executor.launch(self.assignment, self.order, self.attempt.folder, side_end)
-        supervisor = os.getpid()
-        sandboxed = bool(self.order.bubblewrap)
+        launch = executor.launch(self.assignment, self.order, self.attempt.folder, self.streams.progress_end)
+        supervisor, is_sandboxed = os.getpid(), bool(self.order.bubblewrap)
         program = subprocess.Popen(
             launch.argv,
             env=launch.env,
             cwd=launch.cwd,
             stdin=subprocess.DEVNULL,
-            stdout=output_end,
-            stderr=output_end,
+            stdout=self.streams.output_end,
+            stderr=self.streams.output_end,
             pass_fds=launch.descriptors,
             process_group=0,
-            preexec_fn=lambda: kernel.bind_child(supervisor, may_gain_rights=sandboxed),
+            preexec_fn=lambda: kernel.bind_child(supervisor, may_gain_rights=is_sandboxed),
         )
         self.pid = program.pid
         program.returncode = 0  # reaped below with all that is adopted, never by Popen
-        for fd in {output_end, side_end, *launch.descriptors}:
-            os.close(fd)
-        self.readers = {output: progress.Reader(), side: progress.Reader(bare=True)}
-        self.output = output
-        self.status_fd = launch.status_fd
-        self.pipes = {fd for fd in (output, side, launch.status_fd) if fd is not None}
-        for fd in self.pipes:
-            os.set_blocking(fd, False)
-        for fd in {*self.pipes, woken}:
-            self.selector.register(fd, selectors.EVENT_READ)
+        self.streams.started(launch.descriptors, launch.status_fd)
 
     def _take_signals(self) -> None:
         """Take note of signals; handlers, unlike SIG_IGN, are not passed on to the program."""
@@ -161,8 +137,7 @@ class Supervisor:
     def _watch(self) -> None:
         """Wait until the program has ended; after a verdict, until its whole tree has, or its grace is over."""
         while True:
-            for key, _ in self.selector.select(POLL_SECONDS):
-                self._read(key.fd)
+            self.streams.wait(POLL_SECONDS)
             self._reap()
             self._look_at_tree()
             if self.verdict is None and self.status is not None:
@@ -173,7 +148,7 @@ class Supervisor:
                     self._end(verdict)
             elif self._is_over():
                 return
-            self._write_progress(at_most_each=0.25)
+            self.streams.keep_progress(at_most_each=PROGRESS_SECONDS)
 
     def _is_over(self) -> bool:
         assert self.verdict is not None  # noqa: S101
@@ -185,47 +160,10 @@ class Supervisor:
         self._terminate(tree)
         return clock.boottime() >= self.kill_at or not tree
 
-    def _read(self, fd: int) -> bool:
-        """Take one chunk from a pipe; say whether there may be more."""
-        try:
-            chunk = os.read(fd, CHUNK)
-        except BlockingIOError:
-            return False
-        if fd == self.wake:
-            return False
-        if not chunk:
-            self.selector.unregister(fd)
-            self.pipes.discard(fd)
-            return False
-        if fd == self.status_fd:
-            self.sandbox_status += chunk[: 8192 - len(self.sandbox_status)]
-            return True
-        if fd == self.output:
-            self._keep_output(chunk)
-        self._progress = self.readers[fd].feed(chunk) or self._progress
-        return True
-
-    def _keep_output(self, chunk: bytes) -> None:
-        try:
-            self.log.write(chunk)
-        except OSError as error:
-            if self.verdict is None:
-                detail = f"The log could not be written: {error.strerror}."
-                self._end(Verdict(FAILED, FAULT_HOST, "disk", detail, self.assignment.grace_ms))
-
-    def _drain(self) -> None:
-        """Read what is still in the pipes; all that could write is dead, so this ends."""
-        for fd in list(self.pipes):
-            while self._read(fd):
-                pass
-
-    def _write_progress(self, at_most_each: float = 0.0) -> None:
-        now = clock.boottime()
-        if self._progress is None or now - self._progress_at < at_most_each:
-            return
-        with contextlib.suppress(OSError):
-            durable.write_json(self.attempt.folder / "progress.json", self._progress, durable=False)
-        self._progress, self._progress_at = None, now
+    def _log_is_lost(self, why: str) -> None:
+        if self.verdict is None:
+            detail = f"The log could not be written: {why}."
+            self._end(Verdict(FAILED, FAULT_HOST, "disk", detail, self.assignment.grace_ms))
 
     def _reap(self) -> bool:
         """Take in what has ended; say whether no child is left at all.
@@ -256,8 +194,13 @@ class Supervisor:
         self.peak_rss = max(self.peak_rss, rss)
         if self.verdict is not None:
             return
-        if self.memory_limit is not None and rss > self.memory_limit:
-            detail = f"The program used {rss >> 20} MiB of memory; its limit is {self.memory_limit >> 20} MiB."
+        # RSS counts what processes share once for each; only where that is too much the costly true sum is read.
+        if (
+            self.memory_limit is not None
+            and rss > self.memory_limit
+            and (used := processes.memory_held(tree)) > self.memory_limit
+        ):
+            detail = f"The program used {used >> 20} MiB of memory; its limit is {self.memory_limit >> 20} MiB."
             self._end(Verdict(FAILED, FAULT_USER, "out_of_memory", detail, 0))
         elif len(tree) > self.order.max_processes:
             detail = f"The program made {len(tree)} processes; the limit is {self.order.max_processes}."
@@ -305,7 +248,7 @@ class Supervisor:
         frame: set[int | None] = set()
         if self.order.bubblewrap:
             # bubblewrap and its init are left out: their death would kill the rest at once.
-            init = self._sandbox_child()
+            init = self.streams.sandbox_report().get("child-pid")
             tops, frame = {init or self.pid}, {self.pid, init}
         told = [process for process in tree if process.parent in tops]
         if "script" in self.assignment.payload:
@@ -314,18 +257,6 @@ class Supervisor:
         new = [process for process in told if process.pid not in frame | self._terminated]
         processes.send(new, signal.SIGTERM)
         self._terminated |= {process.pid for process in new}
-
-    def _sandbox_report(self) -> dict:
-        report: dict = {}
-        for line in self.sandbox_status.splitlines():
-            with contextlib.suppress(ValueError):
-                report |= json.loads(line)
-        return report
-
-    def _sandbox_child(self) -> int | None:
-        if self.status_fd in self.pipes:
-            self._read(self.status_fd)
-        return self._sandbox_report().get("child-pid")
 
     def _conclude(self) -> Exit:
         exit_code = None if self.status is None else os.waitstatus_to_exitcode(self.status)
@@ -336,7 +267,7 @@ class Supervisor:
             return self._exit(verdict.outcome, verdict.fault, verdict.code, verdict.detail, exit_code)
         if exit_code == 0:
             return self._exit(SUCCEEDED, FAULT_NONE, "", "", 0)
-        if self.order.bubblewrap and exit_code == 1 and "exit-code" not in self._sandbox_report():
+        if self.order.bubblewrap and exit_code == 1 and "exit-code" not in self.streams.sandbox_report():
             detail = "The sandbox could not be set up; the log says why."
             return self._exit(FAILED, FAULT_HOST, "sandbox_failed", detail, exit_code)
         if exit_code == 128 + signal.SIGKILL and kernel.out_of_memory_kills() > self.oom_kills:

@@ -132,6 +132,17 @@ class TestEnd:
         assert (end["outcome"], end["fault"], end["code"]) == ("FAILED", "user", "out_of_memory")
         assert "its limit is 100 MiB" in end["detail"]
 
+    def test_it_counts_memory_that_workers_share_once(self, working):
+        script = (
+            "#!/usr/bin/env python3\nimport os, time\nheld = bytearray(100 << 20)\n"
+            "for _ in range(3):\n    if os.fork() == 0:\n        time.sleep(1.2)\n        os._exit(0)\n"
+            "time.sleep(1.2)\n"
+        )
+        work = working.peer.offer(payload={"script": script, "memory_mib": 250})
+        end = working.peer.until_finished(work)
+        assert end["outcome"] == "SUCCEEDED", end
+        assert end["usage"]["peak_rss_mib"] > 250
+
 
 def _carrying(attempt_id: str) -> list[int]:
     from gpus.agent.processes import survivors
