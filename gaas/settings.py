@@ -122,12 +122,14 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Messages between processes -------------------------------------------------------------------
 BROKER_URL = env.str("BROKER_URL", default="memory://")
 DRAMATIQ_AUTODISCOVER_MODULES = ["actors"]
-from gaas.broker import dramatiq_broker  # noqa: E402
+from gaas.broker import REDIS_TIMEOUTS, dramatiq_broker  # noqa: E402
 
 DRAMATIQ_BROKER = dramatiq_broker(BROKER_URL)
 
 # --- Cache and mail -----------------------------------------------------------------------------
 CACHES = {"default": env.cache_url("CACHE_URL", default="locmemcache://gaas")}
+if CACHES["default"]["BACKEND"].endswith("RedisCache"):
+    CACHES["default"]["OPTIONS"] = REDIS_TIMEOUTS | CACHES["default"].get("OPTIONS", {})
 EMAIL_URL = env.str("EMAIL_URL", default="consolemail://")
 vars().update(env.email_url_config(EMAIL_URL))
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default=f"GaaS <gaas@{_base.hostname or 'localhost'}>")
