@@ -271,7 +271,6 @@ class Separate(House):
         ours = {
             "DATABASE_URL": urlsplit(server)._replace(path=f"/{self._database}").geturl(),
             "LIVE_URL": f"http://127.0.0.1:{live}",
-            "dramatiq_worker_timeout": "10",
         }
         super().__init__(folder, {**ours, **environment})
         self.live_url, self.gpus = ours["LIVE_URL"], gpus

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -181,6 +183,21 @@ class TestLostMessages:
         finally:
             house.wire.mend()
         assert took < 5
+        assert at_its_end(alice, task["id"])["status"] == "COMPLETED"
+
+    def test_a_redis_that_hangs_holds_nobody_up_for_long(self, house: House, alice: Person, admin: Person) -> None:
+        if house.broker is None or house.broker.name != "redis" or house.broker.pid is None:
+            pytest.skip("for Redis, whose clients wait for ever unless told otherwise")
+        task = alice.submit("true")
+        os.kill(house.broker.pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            admin.approve(task["id"])
+            took = time.monotonic() - began
+        finally:
+            os.kill(house.broker.pid, signal.SIGCONT)
+        print(f"\napproved in {took:.1f} s without an answer of Redis")
+        assert took < 15
         assert at_its_end(alice, task["id"])["status"] == "COMPLETED"
 
 
