@@ -91,6 +91,10 @@ def _of_task(task: Task, charges: list[Charge], paid: Counter[str]) -> Iterable[
         yield f"Task {task.pk} shows {task.gpu_ms} GPU-ms and {task.cost_microusd}; not {used} and {charge} as charged."
     wanted = Counter(usage=used) if task.funding == "quota" else Counter(fee=fee, earning=owner_part)
     if paid != wanted:
-        yield f"Task {task.pk} paid {dict(paid)}; its charges say {dict(wanted)}."
+        yield f"Task {task.pk} paid {_shown(paid)}; its charges say {_shown(wanted)}."
     if task.hold.captured != wanted.total():
         yield f"Task {task.pk} had {task.hold.captured} captured; its charges say {wanted.total()}."
+
+
+def _shown(legs: Counter[str]) -> str:
+    return ", ".join(f"{amount} as {kind}" for kind, amount in sorted(legs.items())) or "nothing"
