@@ -86,15 +86,19 @@ def _gone(
     """Find what the host cannot be running any more.
 
     After a new boot that is everything which was begun on the old one. Else it is what was started and is
-    missing from a report that was made after the start: a later seq, or another life of the agent.
+    missing from a report that was made after the start: a later seq, or another life of the agent; and what
+    an earlier report held in preparation, unless this report was itself overtaken by that one.
     """
     if is_new_boot:
         return [attempt for attempt in attempts if attempt.status != AttemptStatus.OFFERED]
-    return [
+    missing = [attempt for attempt in attempts if (attempt.pk, attempt.epoch) not in known]
+    prepared = [attempt for attempt in missing if attempt.status == AttemptStatus.PREPARING]
+    if prepared and not Host.objects.filter(pk=prepared[0].host_id, session=report.session, seq=report.seq).exists():
+        prepared = []
+    return prepared + [
         attempt
-        for attempt in attempts
+        for attempt in missing
         if attempt.status == AttemptStatus.RUNNING
-        and (attempt.pk, attempt.epoch) not in known
         and (attempt.started_session != report.session or (attempt.started_seq or 0) < report.seq)
     ]
 

@@ -10,7 +10,9 @@ from django.db import connection
 from gaas.lib import clock, tickets
 from gpus.tests.fleet import a_device
 from tasks import services
+from tasks.agent_api.serializers import SyncInput
 from tasks.models import Attempt, AttemptGPU, Scheduler, Task
+from tasks.services.sync import _gone
 from tasks.tests.rig import (
     HOUR,
     Rig,
@@ -165,6 +167,28 @@ class TestLost:
         attempt = Attempt.objects.get()
         assert (attempt.status, attempt.failure_code) == ("LOST", "agent_lost_state")
         assert Task.objects.get().status == "APPROVED"
+
+    def test_an_agent_that_forgot_what_it_prepared_loses_it(self, rig, task):
+        offered_to(rig)
+        rig.sync()
+        rig.held.clear()
+
+        rig.sync()
+
+        attempt = Attempt.objects.get()
+        assert (attempt.status, attempt.failure_code) == ("LOST", "agent_lost_state")
+        task.refresh_from_db()
+        assert (task.status, task.infra_failures) == ("APPROVED", 0)
+
+    def test_a_report_that_a_later_one_overtook_proves_nothing(self, rig, task):
+        overtaken = SyncInput(data=rig.body())
+        assert overtaken.is_valid()
+        offered_to(rig)
+        rig.sync()
+
+        gone = _gone(list(Attempt.objects.open()), set(), overtaken.report(), is_new_boot=False)
+
+        assert (gone, Attempt.objects.get().status) == ([], "PREPARING")
 
     def test_a_report_made_before_the_start_proves_nothing(self, rig, task):
         offer = offered_to(rig)
