@@ -91,7 +91,7 @@ class HoldAdmin(ViewOnlyAdmin):
     list_select_related = ("balance__asset",)
     search_fields = ("key__startswith",)
     search_help_text = "Beginning of a key, or an id"
-    fields = ("balance", "key", "purpose", "ref", "amount_shown", "captured_shown", "open_shown", "state")
+    fields = ("balance", "key", "purpose", "ref", "amount_shown", "captured_shown", "open_shown", "state", "spender")
     fields += ("expires_at", "created_at", "closed_at")
     readonly_fields = ("amount_shown", "captured_shown", "open_shown", "created_at")
 
@@ -111,12 +111,12 @@ class HoldAdmin(ViewOnlyAdmin):
 @admin.register(Cap)
 class CapAdmin(ViewOnlyAdmin):
     when_empty = "Caps appear when somebody bounds what an account may spend in a period."
-    list_display = ("owner_key", "asset_id", "starts_at", "ends_at", "limit_shown", "used_shown")
-    list_filter = ("asset",)
+    list_display = ("owner_key", "asset_id", "period", "starts_at", "ends_at", "limit_shown", "used_shown")
+    list_filter = ("asset", "period")
     list_select_related = ("asset",)
     search_fields = ("owner_key__exact",)
     search_help_text = "Owner key (acct:…) or id, in full"
-    fields = ("owner_key", "asset", "starts_at", "ends_at", "limit_shown", "used_shown")
+    fields = ("owner_key", "asset", "period", "starts_at", "ends_at", "limit_shown", "used_shown")
     readonly_fields = ("limit_shown", "used_shown")
 
     @admin.display(description="Limit")

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from django.db import connection
 
 from accounts.ledger import sql, triggers
 from accounts.ledger.choices import BalanceKind
-from accounts.ledger.models import Asset, Balance, Transfer, TransferSeal
-from accounts.ledger.services.snapshots import sealed
+from accounts.ledger.models import Asset, Balance, BalanceSnapshot, TransferSeal
+from accounts.ledger.services.snapshots import sealed, snapshot_of
 
 # A broken rule seldom breaks once; the first few rows tell as much as all of them.
 SHOWN = 20
@@ -56,9 +55,9 @@ def run(*, only: Container[int] | None = None) -> list[Result]:
         ]
 
 
-def _rows(statement: str, *params: object) -> list[tuple]:
+def _rows(statement: str) -> list[tuple]:
     with connection.cursor() as cursor:
-        cursor.execute(f"{statement} LIMIT {SHOWN}", params)
+        cursor.execute(f"{statement} LIMIT {SHOWN}")
         return cursor.fetchall()
 
 
@@ -78,13 +77,12 @@ def posted_is_the_sum() -> Iterable[str]:
     ):
         yield f"{key} {kind} has {posted} posted, but its transfers come to {summed}."
     for balance in Balance.objects.lazy():
-        for last, snapshot in pairwise([None, *balance.snapshots.order_by("before")]):
-            window = Transfer.objects.filter(created_at__lt=snapshot.before)
-            if last is not None:
-                window = window.filter(created_at__gte=last.before)
-            summed = (last.posted if last else 0) + window.net_of(balance.pk)
+        last: BalanceSnapshot | None = None
+        for snapshot in balance.snapshots.order_by("before"):
+            summed = snapshot_of(balance, last, snapshot.before)
             if summed != snapshot.posted:
                 yield f"{balance} has {snapshot.posted} in its snapshot of {snapshot.before}, not {summed}."
+            last = snapshot
 
 
 @register(2, "held = open parts of open holds")
@@ -164,12 +162,14 @@ def transfers_keep_to_one_asset() -> Iterable[str]:
 def transfers_stand() -> Iterable[str]:
     for name in triggers.missing(connection):
         yield f"The trigger {name} does not stand."
-    for last, seal in pairwise([None, *TransferSeal.objects.order_by("before")]):
+    last: TransferSeal | None = None
+    for seal in TransferSeal.objects.order_by("before"):
         count, digest = sealed(last, seal.before)
         if count != seal.count:
             yield f"Under the seal of {seal.before} there were {seal.count} transfers, now {count}."
         elif digest != seal.digest:
             yield f"Under the seal of {seal.before} a transfer was changed."
+        last = seal
 
 
 @register(10, "hours granted = used + expired + held by accounts")

@@ -124,7 +124,8 @@ class Hold(Row, WrittenByServices):
     """Promise a part of a balance to a purpose until it is captured, released or its time runs out.
 
     `opened_with` is the amount first asked for, kept so that a repeated request can be told from another
-    one with the same key after the hold was extended.
+    one with the same key after the hold was extended. `spender` is for whom it is, which need not be who pays:
+    a cap that is set later finds by it what counts already.
     """
 
     balance = models.ForeignKey(Balance, on_delete=models.PROTECT, related_name="holds", db_index=False)
@@ -136,6 +137,7 @@ class Hold(Row, WrittenByServices):
     state = models.CharField(max_length=10, choices=HoldState, default=HoldState.OPEN)
     purpose = models.CharField(max_length=40)
     ref = models.CharField(max_length=200, blank=True, default="")
+    spender = models.CharField(max_length=80, blank=True, default="", help_text="The account that it is for.")
     expires_at = models.DateTimeField(null=True, blank=True)
     closed_at = models.DateTimeField(null=True, blank=True)
     caps = models.ManyToManyField("Cap", through="HoldCap", related_name="holds")
@@ -163,6 +165,7 @@ class Hold(Row, WrittenByServices):
             models.Index(name="hold_of_balance", fields=["balance", "-id"]),
             models.Index(name="hold_by_state", fields=["state", "-id"]),
             models.Index(name="hold_due", fields=["expires_at"], condition=Q(state=HoldState.OPEN)),
+            models.Index(name="hold_of_spender", fields=["spender", "created_at"], condition=~Q(spender="")),
         ]
 
     def __str__(self) -> str:
@@ -223,23 +226,28 @@ class Transfer(WrittenByServices):
 class Cap(Row, WrittenByServices):
     """Limit what an account and everybody below it may hold in one period, whoever pays.
 
-    `used` counts all that was held in the period, less what was given back, whenever that was.
+    `used` counts all that was held in the period, less what was given back, whenever that was. `wanted` is
+    the limit that was asked for; `limit` stays above it only while more than that is used already, and comes
+    down with every release.
     """
 
     asset = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="+", db_index=False)
     owner_key = models.CharField(max_length=80)
+    period = models.CharField(max_length=8, blank=True, default="", help_text="How often it begins anew.")
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()
+    wanted = models.BigIntegerField()
     limit = models.BigIntegerField()
     used = models.BigIntegerField(default=0)
 
     class Meta(Row.Meta):
         constraints = [
-            models.UniqueConstraint(name="cap_one_per_period", fields=["owner_key", "asset", "starts_at"]),
+            models.UniqueConstraint(name="cap_one_per_period", fields=["owner_key", "asset", "period", "starts_at"]),
             models.CheckConstraint(name="cap_period_in_order", condition=Q(ends_at__gt=F("starts_at"))),
             models.CheckConstraint(
                 name="cap_not_exceeded", condition=Q(used__gte=0, used__lte=F("limit"), limit__lte=LIMIT)
             ),
+            models.CheckConstraint(name="cap_not_below_wanted", condition=Q(wanted__gte=0, wanted__lte=F("limit"))),
         ]
 
     def __str__(self) -> str:

@@ -26,9 +26,9 @@ def settled_before() -> datetime:
         return timezone.now() - timedelta(milliseconds=2)
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT LEAST(clock_timestamp() - %s, MIN(xact_start)) FROM pg_stat_activity "
+            "SELECT LEAST(clock_timestamp() - make_interval(secs => %s), MIN(xact_start)) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()",
-            [MARGIN],
+            [MARGIN.total_seconds()],
         )
         return cursor.fetchone()[0]
 

@@ -5,7 +5,7 @@ or micro-dollars), and may be repeated: the natural key, or the hold itself, tel
 """
 
 from accounts.ledger.services.balances import close, freeze, open_balance, platform_balance
-from accounts.ledger.services.caps import open_cap, set_limit
+from accounts.ledger.services.caps import open_cap, set_limit, tighten
 from accounts.ledger.services.captures import Leg, capture
 from accounts.ledger.services.errors import (
     AssetMismatch,
@@ -47,5 +47,6 @@ __all__ = [
     "reverse",
     "set_limit",
     "take_snapshot",
+    "tighten",
     "transfer",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accounts.ledger.models import Asset
+from accounts.ledger.models import Asset, Cap
 from gaas.lib.errors import Conflict, DomainError
 
 
@@ -28,6 +28,7 @@ class InsufficientBalance(DomainError):
     """Refuse because what is available does not cover what is needed; both in the asset's integers."""
 
     code = "insufficient_balance"
+    depends_on_state = True
 
     def __init__(self, *, asset: Asset, needed: int, available: int) -> None:
         super().__init__(
@@ -42,16 +43,19 @@ class CapExceeded(DomainError):
     """Refuse because a cap of the account or of one above it has too little left in its period."""
 
     code = "cap_exceeded"
+    depends_on_state = True
 
-    def __init__(self, *, asset: Asset, needed: int, left: int, owner_key: str) -> None:
+    def __init__(self, *, cap: Cap, needed: int, detail: str = "") -> None:
         super().__init__(
-            f"This needs {asset.show(needed)}, but the cap for this period leaves {asset.show(left)}. "
-            "Ask a manager of the account to raise it.",
+            detail
+            or f"This needs {cap.asset.show(needed)}, but the cap until {cap.ends_at:%Y-%m-%d %H:%M} UTC leaves "
+            f"{cap.asset.show(cap.left)}. Ask for less, or have it raised.",
         )
-        self.asset = asset.code
+        self.cap = cap
+        self.asset = cap.asset_id
         self.needed = needed
-        self.left = left
-        self.owner_key = owner_key
+        self.left = cap.left
+        self.owner_key = cap.owner_key
 
 
 class BalanceFrozen(Conflict):

@@ -29,10 +29,11 @@ def hold(
     ref: str = "",
     expires_at: datetime | None = None,
     caps: Sequence[Cap] = (),
+    spender: str = "",
 ) -> Hold:
     """Promise `amount` of a balance, once for each `key`, and count it in the caps.
 
-    The same key with the same balance, amount, purpose and ref gives the stored hold as it is by now;
+    `spender` is the owner_key of the account that it is for. The same key with the same balance, amount, purpose and ref gives the stored hold as it is by now;
     with others it raises KeyReused. Raises InvalidAmount, InsufficientBalance, BalanceFrozen,
     CapExceeded, AssetMismatch.
     """
@@ -51,6 +52,7 @@ def hold(
         amount=amount,
         purpose=purpose,
         ref=ref,
+        spender=spender,
         expires_at=expires_at,
     )
     cap_ids = {cap.pk for cap in caps}
@@ -141,7 +143,8 @@ def require_open(found: Hold) -> None:
 def write(found: Hold, **fields: Any) -> None:
     """Write fields of a locked, open hold; a state other than open also notes the moment."""
     if "state" in fields:
-        fields["closed_at"] = found.moment
+        # The database's, read together with the lock.
+        fields["closed_at"] = vars(found)["moment"]
     Hold.objects.filter(pk=found.pk, state=HoldState.OPEN).update(updated_at=Now(), **fields)
     for name, value in fields.items():
         setattr(found, name, value)

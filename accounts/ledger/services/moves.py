@@ -11,7 +11,7 @@ from typing import NoReturn
 from uuid import UUID
 
 from django.db.models import F
-from django.db.models.functions import Now
+from django.db.models.functions import Greatest, Now
 
 from accounts.ledger.choices import LIMIT
 from accounts.ledger.models import Balance, Cap
@@ -71,7 +71,7 @@ def give(balance: Balance, amount: int) -> None:
         stored = _stored(balance.pk)
         if stored.frozen_in or stored.closed_at:
             _frozen(stored)
-        if stored.posted > LIMIT - amount:
+        if (stored.posted or 0) > LIMIT - amount:
             raise InvalidAmount("The balance would grow beyond what can be counted.")
 
 
@@ -82,13 +82,15 @@ def count_in(cap_ids: Iterable[UUID], amount: int) -> None:
         while not rows.filter(used__lte=F("limit") - amount).update(used=F("used") + amount, updated_at=Now()):
             cap = rows.select_related("asset").get()
             if cap.left < amount:
-                raise CapExceeded(asset=cap.asset, needed=amount, left=cap.left, owner_key=cap.owner_key)
+                raise CapExceeded(cap=cap, needed=amount)
 
 
 def give_back(cap_ids: Iterable[UUID], amount: int) -> None:
-    """Uncount an amount in each cap, lowest id first."""
+    """Uncount an amount in each cap, lowest id first; a limit that had to stay above the wanted one comes down."""
     for cap_id in sorted(cap_ids):
-        Cap.objects.filter(pk=cap_id).update(used=F("used") - amount, updated_at=Now())
+        Cap.objects.filter(pk=cap_id).update(
+            used=F("used") - amount, limit=Greatest(F("wanted"), F("used") - amount), updated_at=Now()
+        )
 
 
 def _explain_no_debit(balance_id: UUID, amount: int) -> None:
@@ -98,7 +100,7 @@ def _explain_no_debit(balance_id: UUID, amount: int) -> None:
         _frozen(stored)
     if stored.available < amount:
         raise InsufficientBalance(asset=stored.asset, needed=amount, available=stored.available)
-    if stored.posted < amount - LIMIT or stored.held > LIMIT - amount:
+    if (stored.posted or 0) < amount - LIMIT or stored.held > LIMIT - amount:
         raise InvalidAmount("The balance would shrink beyond what can be counted.")
 
 

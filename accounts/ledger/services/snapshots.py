@@ -55,15 +55,19 @@ def take_snapshot(*, before: datetime | None = None) -> TransferSeal | None:
         return None
     sums = []
     for balance in Balance.objects.lazy():
-        snapshot = balance.snapshots.order_by("-before").first()
-        window = Transfer.objects.filter(created_at__lt=before)
-        if snapshot is not None:
-            window = window.filter(created_at__gte=snapshot.before)
-        posted = (snapshot.posted if snapshot else 0) + window.net_of(balance.pk)
+        posted = snapshot_of(balance, balance.snapshots.order_by("-before").first(), before)
         sums.append(BalanceSnapshot(balance=balance, before=before, posted=posted))
     BalanceSnapshot.objects.bulk_create(sums)
     count, digest = sealed(last, before)
     return TransferSeal.objects.bulk_create([TransferSeal(before=before, count=count, digest=digest)])[0]
+
+
+def snapshot_of(balance: Balance, last: BalanceSnapshot | None, before: datetime) -> int:
+    """Give what the transfers created before a moment come to, built on an earlier snapshot."""
+    window = Transfer.objects.filter(created_at__lt=before)
+    if last is not None:
+        window = window.filter(created_at__gte=last.before)
+    return (last.posted if last else 0) + window.net_of(balance.pk)
 
 
 def sealed(last: TransferSeal | None, before: datetime) -> tuple[int, str]:
