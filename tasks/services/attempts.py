@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import transaction
 
 from gaas.lib.errors import DomainError
+from gaas.lib.retry import retried
 from gpus.models import Host
 from tasks.choices import AttemptStatus, Fault, TaskStatus
 from tasks.meter import metered_ms
@@ -70,6 +71,7 @@ class Report:
     usage: dict[str, Any] = field(default_factory=dict)
 
 
+@retried
 def start(*, attempt_id: UUID, host: Host, epoch: int, session: UUID, seq: int, now: datetime) -> Attempt:
     """Permit the program to start; the commit of RUNNING begins the charge.
 
@@ -91,6 +93,7 @@ def start(*, attempt_id: UUID, host: Host, epoch: int, session: UUID, seq: int, 
     return attempt
 
 
+@retried
 def finish(*, attempt_id: UUID, host: Host, report: Report, now: datetime) -> Task:
     """End an attempt as its agent says, decide what becomes of the task, and settle if that is its end.
 

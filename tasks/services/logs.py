@@ -11,6 +11,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Length
 
 from gaas.lib.errors import DomainError
+from gaas.lib.retry import retried
 from gpus.models import Host
 from tasks.choices import OPEN
 from tasks.models import Attempt, LogChunk
@@ -37,6 +38,7 @@ class LogFull(DomainError):
     code = "log_full"
 
 
+@retried
 def append_log(*, attempt_id: UUID, host: Host, epoch: int, offset: int, data: bytes, now: datetime) -> int:
     """Append bytes of an open attempt's log and return its size.
 

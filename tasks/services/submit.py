@@ -11,6 +11,7 @@ from accounts.choices import Role
 from accounts.ledger.services import InsufficientBalance, hold
 from gaas.lib.errors import Conflict, NotAllowed
 from gaas.lib.ids import uuid7
+from gaas.lib.retry import retried
 from tasks.choices import StepStatus
 from tasks.draft import Draft
 from tasks.models import ApprovalStep, Task
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from accounts.models import User
 
 
+@retried
 def submit(draft: Draft, *, by: User, now: datetime) -> Task:
     """Store a task that waits for its approvals, with its whole cost on hold.
 
