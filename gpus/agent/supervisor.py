@@ -185,11 +185,13 @@ class Supervisor:
 
     def _look_at_tree(self) -> None:
         """Measure memory and count processes; reading /proc may take at most a few per cent of the time."""
-        now = time.monotonic()
-        if now < self._tree_at:
+        if time.monotonic() < self._tree_at:
             return
+        spent = time.process_time()
         tree = self._tree()
-        self._tree_at = time.monotonic() + max(0.25, 30 * (time.monotonic() - now))
+        # On a host with many processes a look costs more, so it is taken less often, but each second.
+        pause = min(1.0, max(0.25, 30 * (time.process_time() - spent)))
+        self._tree_at = time.monotonic() + pause
         rss = sum(process.rss_bytes for process in tree)
         self.peak_rss = max(self.peak_rss, rss)
         if self.verdict is not None:

@@ -135,8 +135,8 @@ class TestEnd:
     def test_it_counts_memory_that_workers_share_once(self, working):
         script = (
             "#!/usr/bin/env python3\nimport os, time\nheld = bytearray(100 << 20)\n"
-            "for _ in range(3):\n    if os.fork() == 0:\n        time.sleep(1.2)\n        os._exit(0)\n"
-            "time.sleep(1.2)\n"
+            "for _ in range(3):\n    if os.fork() == 0:\n        time.sleep(1.6)\n        os._exit(0)\n"
+            "time.sleep(1.6)\n"
         )
         work = working.peer.offer(payload={"script": script, "memory_mib": 250})
         end = working.peer.until_finished(work)
