@@ -29,12 +29,15 @@ class Job:
 
 def jobs() -> list[Job]:
     from accounts.actors import forget_log_ins
-    from gaas.outbox.actors import send_due
+    from accounts.ledger.actors import keep_books
+    from gaas.outbox.actors import forget_keys, send_due
     from tasks.actors import sweep
 
     return [
         Job("tasks.sweep", settings.SWEEP_SECONDS, sweep.send),
         Job("outbox.send_due", 30, send_due.send),
+        Job("outbox.forget_keys", 3600, forget_keys.send),
+        Job("ledger.keep_books", 86_400, keep_books.send),
         Job("accounts.forget_log_ins", 3600, forget_log_ins.send),
     ]
 

@@ -7,11 +7,13 @@ class DomainError(Exception):
     """State a refusal that a caller can act on.
 
     `code` is stable and listed in docs/errors.md; `detail` is one sentence that also says what would
-    make the call succeed; `attr` names the field of the request, dotted for nested ones.
+    make the call succeed; `attr` names the field of the request, dotted for nested ones. `depends_on_state`
+    tells a refusal that the same words may escape later (no hours left) from one of the words themselves.
     """
 
     status = 400
     code = "invalid"
+    depends_on_state = False
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class Conflict(DomainError):
 
     status = 409
     code = "wrong_state"
+    depends_on_state = True
 
 
 class IllegalTransition(Conflict):

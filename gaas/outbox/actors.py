@@ -19,3 +19,9 @@ def send_mail(*, mail_id: str, **_: Any) -> None:
 def send_due(**_: Any) -> None:
     """Take up letters whose message was lost or whose next try is due."""
     services.resend_due(now=clock.now())
+
+
+@dramatiq.actor(queue_name="sweep", max_retries=0)
+def forget_keys(**_: Any) -> None:
+    """Delete idempotency keys past their week."""
+    services.forget_expired_keys(now=clock.now())

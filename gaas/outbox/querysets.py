@@ -1,4 +1,4 @@
-"""Questions about many letters."""
+"""Questions about many letters and keys."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ class MailQuerySet(models.QuerySet):
 
     def given_up(self) -> MailQuerySet:
         return self.unsent().filter(tries__gte=MAX_TRIES)
+
+
+class IdempotencyKeyQuerySet(models.QuerySet):
+    def expired(self, *, now: datetime) -> IdempotencyKeyQuerySet:
+        return self.filter(expires_at__lte=now)

@@ -19,6 +19,7 @@ from gaas.lib.rest.etag import ETagMixin
 from gaas.lib.rest.filters import SparseFields
 from gaas.lib.rest.serializers import StrictSerializer
 from gaas.lib.rest.throttles import ScopedThrottle
+from gaas.outbox.api import Idempotent
 from gpus import services
 from gpus.api.filters import GPUFilterSet, HostFilterSet
 from gpus.api.permissions import ListsIt, RunsIt, SeesInside
@@ -37,7 +38,9 @@ from gpus.api.wire import JoinAnswerSerializer, JoinSerializer
 from gpus.models import GPU, Host
 
 
-class _Base(ETagMixin, SparseFields, mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
+class _Base(
+    Idempotent, ETagMixin, SparseFields, mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet
+):
     """Share the moment of a request, and how a verb is called: parse, one call, show the row as it is now."""
 
     @cached_property
@@ -133,6 +136,7 @@ class HostViewSet(_Base):
 
     serializer_class = HostSerializer
     filterset_class = HostFilterSet
+    secret_answers_of = ("create", "join_token", "rotate_secret")
     permission_classes = [IsAuthenticated, RunsIt]
     lookup_value_converter = "uuid"
 

@@ -20,6 +20,7 @@ from gaas.lib.rest.etag import ETagMixin
 from gaas.lib.rest.filters import SparseFields, refuse_unknown
 from gaas.lib.rest.serializers import NoFields
 from gaas.lib.rest.throttles import ScopedThrottle
+from gaas.outbox.api import Idempotent
 from tasks import services
 from tasks.api import serializers
 from tasks.api.filters import TaskFilter
@@ -40,7 +41,9 @@ class PlainText(BaseRenderer):
         return data
 
 
-class TaskViewSet(ETagMixin, SparseFields, mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet):
+class TaskViewSet(
+    Idempotent, ETagMixin, SparseFields, mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet
+):
     """Tasks of the accounts that the caller sees."""
 
     queryset = Task.objects.none()
@@ -197,7 +200,7 @@ class TaskViewSet(ETagMixin, SparseFields, mixins.ListModelMixin, mixins.Retriev
         return Response(serializers.TaskOutput(task).data, status=code)
 
 
-class ApprovalViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet):
+class ApprovalViewSet(Idempotent, mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet):
     """Approval steps: the list has those that wait for the caller; by id, any of a task that the caller sees."""
 
     queryset = ApprovalStep.objects.none()

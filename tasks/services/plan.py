@@ -33,12 +33,14 @@ class InsufficientQuota(DomainError):
     """State that the payer's hours do not cover the hold."""
 
     code = "insufficient_quota"
+    depends_on_state = True
 
 
 class InsufficientFunds(DomainError):
     """State that the payer's money does not cover the hold."""
 
     code = "insufficient_funds"
+    depends_on_state = True
 
 
 @dataclass

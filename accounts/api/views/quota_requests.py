@@ -25,11 +25,12 @@ from gaas.lib import clock
 from gaas.lib.errors import NotFound
 from gaas.lib.rest.etag import ETagMixin
 from gaas.lib.rest.filters import SparseFields
+from gaas.outbox.api import Idempotent
 
 DECIDING = (IsAuthenticated, DecidesQuotaRequests)
 
 
-class QuotaRequestViewSet(ETagMixin, SparseFields, ListModelMixin, RetrieveModelMixin, GenericViewSet):
+class QuotaRequestViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, RetrieveModelMixin, GenericViewSet):
     """Requests for more hours: the caller's own and those on accounts that the caller sees."""
 
     queryset = QuotaRequest.objects.none()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.utils.html import format_html
+from django.utils.safestring import mark_safe
 from rest_framework.renderers import BrowsableAPIRenderer
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer, ListSerializer
 
+from gaas.lib.rest.idempotency import FIELD
 from gaas.lib.rest.serializers import NoFields
 
 
@@ -23,7 +27,12 @@ class BrowsableAPI(BrowsableAPIRenderer):
 
     def get_rendered_html_form(self, data: Any, view: Any, method: str, request: Request) -> Any:
         with _declared_form(view, method) as is_declared:
-            return super().get_rendered_html_form({} if is_declared else data, view, method, request)
+            form = super().get_rendered_html_form({} if is_declared else data, view, method, request)
+        if method == "POST" and isinstance(form, str) and getattr(view, "takes_idempotency_key", False):
+            # A button that is pressed twice sends the same key twice.
+            hidden = format_html('<input type="hidden" name="{}" value="{}">', FIELD, uuid.uuid4())
+            return mark_safe(form) + hidden  # noqa: S308 - the framework's own rendered form
+        return form
 
     def get_raw_data_form(self, data: Any, view: Any, method: str, request: Request) -> Any:
         with _declared_form(view, method) as is_declared:
@@ -42,6 +51,8 @@ def _declared_form(view: Any, method: str) -> Iterator[bool]:
         serializer = declared(context=view.get_serializer_context())
         # A field that need not be sent stands in no example of what to send.
         serializer._data = {key: value for key, value in serializer.get_initial().items() if value is not None}
+        if method == "POST" and getattr(view, "requires_idempotency_key", False):
+            serializer._data[FIELD] = str(uuid.uuid4())
         return serializer
 
     view.get_serializer = get_serializer

@@ -8,9 +8,12 @@ from drf_spectacular.contrib.django_filters import DjangoFilterExtension
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import get_view_model
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
 
 from gaas.lib.rest.fields import HoursField, StrictIntegerField, UsdField
 from gaas.lib.rest.filters import HoursFilter, IntegerFilter, SparseFields, UsdFilter
+from gaas.lib.rest.idempotency import HEADER
 
 AMOUNT_PATTERN = r"^(0|[1-9][0-9]{0,11})(\.[0-9]{1,6})?$"
 UNSAFE = frozenset({"post", "put", "patch", "delete"})
@@ -50,13 +53,30 @@ MEANING = {
     "409": "The object is in a state in which this cannot be done.",
     "413": "The body is too large.",
     "415": "The body is in a media type or packing that is not taken.",
+    "422": "The Idempotency-Key stands for another call already.",
     "429": "Too many calls; Retry-After says when to come back.",
     "500": "Something broke on the server.",
 }
 
 
 class Schema(AutoSchema):
-    """Add the `fields` parameter where a view answers it."""
+    """Add the `fields` parameter where a view answers it, and the header by which a POST can be sent again."""
+
+    def get_override_parameters(self) -> list[Any]:
+        parameters: list[Any] = super().get_override_parameters()
+        if self.method == "POST" and getattr(self.view, "takes_idempotency_key", False):
+            parameters.append(
+                OpenApiParameter(
+                    HEADER,
+                    OpenApiTypes.STR,
+                    OpenApiParameter.HEADER,
+                    required=self.view.requires_idempotency_key,
+                    pattern=r"^[\x21-\x7e]{1,128}$",
+                    description="Of your own making, such as a new UUID: the same call with it again has no second "
+                    "effect and gives the first answer, for a week.",
+                )
+            )
+        return parameters
 
     def _get_filter_parameters(self) -> list[dict[str, Any]]:
         parameters: list[dict[str, Any]] = super()._get_filter_parameters()
@@ -180,6 +200,8 @@ def refusals_of(path: str, method: str, operation: dict[str, Any], result: dict[
         found.append("409")
     if has_body:
         found += ["413", "415"]
+    if any(parameter.get("name") == HEADER for parameter in operation.get("parameters", [])):
+        found += ["409", "422"]
     return found
 
 

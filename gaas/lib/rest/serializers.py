@@ -8,8 +8,10 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.utils import html
 
+from gaas.lib.rest.idempotency import FIELD
+
 # What the browsable API's own forms send beside the fields.
-FRAMEWORK = frozenset({"csrfmiddlewaretoken", "_content", "_content_type", "_idempotency_key"})
+FRAMEWORK = frozenset({"csrfmiddlewaretoken", "_content", "_content_type", FIELD})
 
 MOST_NAMED = 20
 

@@ -83,6 +83,6 @@ def _wait(tries: int) -> timedelta:
 
 
 def _hint(mail_id: UUID) -> None:
-    from gaas.outbox.actors import send_mail  # it imports this module
+    from gaas.outbox.actors import send_mail  # it imports this package
 
     send_mail.send(mail_id=str(mail_id))
