@@ -50,6 +50,15 @@ class PaysFrom(models.TextChoices):
     PARENT = "PARENT", "Its parent"
 
 
+class CapPeriod(models.TextChoices):
+    """How often a cap begins anew, by the calendar of UTC; weeks begin on Monday."""
+
+    DAY = "day", "Day"
+    WEEK = "week", "Week"
+    MONTH = "month", "Month"
+    TOTAL = "total", "In total"
+
+
 class QuotaRequestStatus(models.TextChoices):
     PENDING = "PENDING", "Pending"
     APPROVED = "APPROVED", "Approved"

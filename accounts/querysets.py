@@ -50,7 +50,7 @@ class AccountQuerySet(models.QuerySet):
 
     def spendable_by(self, user: Any) -> AccountQuerySet:
         """Keep the accounts in which a user may submit tasks: a member, or a manager of an account above."""
-        return self.filter(self._held_by(user, Role.MEMBER))
+        return self.open().filter(self._held_by(user, Role.MEMBER))
 
     def managed_by(self, user: Any) -> AccountQuerySet:
         """Keep the accounts that a user manages or owns, those below included."""
@@ -58,6 +58,10 @@ class AccountQuerySet(models.QuerySet):
 
     def paying_for_themselves(self) -> AccountQuerySet:
         return self.filter(pays_from=PaysFrom.SELF)
+
+    def open(self) -> AccountQuerySet:
+        """Keep those that are not closed."""
+        return self.filter(closed_at__isnull=True)
 
     def under(self, account: Any) -> AccountQuerySet:
         """Keep an account and everything below it."""
@@ -78,6 +82,15 @@ class AccountQuerySet(models.QuerySet):
             .filter(asked_path__startswith=F("path"))
         )
         return Q(pk__in=direct) | (Q(parent__isnull=False) & Q(Exists(above)))
+
+
+class InvitationQuerySet(models.QuerySet):
+    def open(self) -> InvitationQuerySet:
+        """Keep what was neither accepted nor withdrawn, its time run out or not."""
+        return self.filter(accepted_at__isnull=True, revoked_at__isnull=True)
+
+    def acceptable(self, *, now: datetime) -> InvitationQuerySet:
+        return self.open().filter(expires_at__gt=now)
 
 
 class QuotaRequestQuerySet(models.QuerySet):

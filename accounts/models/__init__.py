@@ -1,7 +1,20 @@
 from accounts.models.account import Account
+from accounts.models.budget_alert import BudgetAlert
+from accounts.models.invitation import Invitation
+from accounts.models.limits import ApprovalThreshold, CapRule
 from accounts.models.membership import Membership
 from accounts.models.quota_request import QuotaRequest
 from accounts.models.token_family import TokenFamily
 from accounts.models.user import User
 
-__all__ = ["Account", "Membership", "QuotaRequest", "TokenFamily", "User"]
+__all__ = [
+    "Account",
+    "ApprovalThreshold",
+    "BudgetAlert",
+    "CapRule",
+    "Invitation",
+    "Membership",
+    "QuotaRequest",
+    "TokenFamily",
+    "User",
+]

@@ -30,6 +30,7 @@ class Account(Row):
     parent = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="children")
     path = models.CharField(max_length=320, unique=True, editable=False)
     pays_from = models.CharField(max_length=6, choices=PaysFrom, default=PaysFrom.SELF)
+    closed_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = AccountQuerySet.as_manager()
 

@@ -61,6 +61,12 @@ class User(Row, AbstractBaseUser, PermissionsMixin):
     def get_short_name(self) -> str:
         return self.name or self.email.partition("@")[0]
 
+    def end_log_ins(self, *, now: datetime, but_session: str | None = None) -> None:
+        """Log out everywhere: every refresh and access token, and every browser but that of `but_session`."""
+        self.token_families.all().end(now=now)
+        for session in self.usersession_set.exclude(session_key=but_session or ""):
+            session.end()
+
     def switch_off(self, *, by: Any, now: datetime) -> None:
         """Keep the user from logging in; what is logged in is refused from now on.
 
@@ -75,6 +81,7 @@ class User(Row, AbstractBaseUser, PermissionsMixin):
             if not User.objects.filter(pk=self.pk, is_active=True).update(is_active=False, updated_at=now):
                 raise Conflict("This user is switched off already.")
             self.is_active = False
+            self.end_log_ins(now=now)
             record(
                 action="user.switch_off",
                 obj=self,
