@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import environ
+from corsheaders.defaults import default_headers
 from django.templatetags.static import static
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -192,6 +193,8 @@ CANCEL_GRACE_SECONDS = _timer("CANCEL_GRACE_SECONDS", 10)
 HOST_COOL_DOWN_SECONDS = _timer("HOST_COOL_DOWN_SECONDS", 600)
 JOIN_TOKEN_SECONDS = env.float("JOIN_TOKEN_SECONDS", default=900)
 TICKET_SECONDS = env.float("TICKET_SECONDS", default=300)
+IDEMPOTENCY_LOCK_SECONDS = env.float("IDEMPOTENCY_LOCK_SECONDS", default=60)
+IDEMPOTENCY_KEEP_SECONDS = env.float("IDEMPOTENCY_KEEP_SECONDS", default=604800)
 INFRA_RETRIES = env.int("INFRA_RETRIES", default=5)
 MAX_LOG_BYTES = env.int("MAX_LOG_BYTES", default=64 * 1024 * 1024)
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=1024 * 1024)
@@ -270,7 +273,8 @@ SPECTACULAR_SETTINGS = {
 }
 CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
 CORS_URLS_REGEX = r"^/(api|v1)/.*$"
-CORS_EXPOSE_HEADERS = ["X-Request-ID", "X-Log-Next-Offset", "Retry-After", "ETag"]
+CORS_ALLOW_HEADERS = [*default_headers, "idempotency-key"]
+CORS_EXPOSE_HEADERS = ["X-Request-ID", "X-Log-Next-Offset", "Retry-After", "ETag", "Idempotent-Replayed"]
 
 # --- Transport security follows the scheme people use, not DEBUG -----------------------------------
 SECURE_SSL_REDIRECT = IS_HTTPS
