@@ -63,17 +63,22 @@ def descendants(roots: Iterable[int], among: dict[int, Process]) -> list[Process
     return found
 
 
+def _memory_held(process: Process) -> int:
+    try:
+        with open(f"/proc/{process.pid}/smaps_rollup", "rb") as file:
+            pss = [int(line.split()[1]) * 1024 for line in file if line.startswith(b"Pss:")]
+    except PermissionError:
+        return process.rss_bytes
+    except OSError:
+        return 0  # it has ended since it was seen
+    return sum(pss)
+
+
 def memory_held(tree: Iterable[Process]) -> int:
     """Sum the memory of processes in bytes, what they share divided among those who share it."""
-    total = 0
-    for process in tree:
-        share = process.rss_bytes
-        with contextlib.suppress(OSError, ValueError), open(f"/proc/{process.pid}/smaps_rollup", "rb") as file:
-            for line in file:
-                if line.startswith(b"Pss:"):
-                    share = int(line.split()[1]) * 1024
-        total += share
-    return total
+    if not os.path.exists("/proc/self/smaps_rollup"):
+        return sum(process.rss_bytes for process in tree)
+    return sum(_memory_held(process) for process in tree)
 
 
 def _names_attempt(pid: int, attempt_id: str) -> bool:
