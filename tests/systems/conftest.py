@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker("systems")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _told_to_stop() -> None:
+    """Take SIGTERM as Ctrl-C, so that a run that is cut short ends what it started."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def not_run(why: str) -> None:
