@@ -10,6 +10,7 @@ sent: until it was answered, until the agent had the attempt on its disk, until 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -82,6 +83,7 @@ def main() -> int:
     given = parser.parse_args()
     if unknown := set(given.kinds) - set(KINDS):
         parser.error(f"unknown: {', '.join(unknown)}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a bench that is told to stop ends its house
     print(f"{'':24} {'ms since approving':22} {'p50':>8} {'max':>8} {'p50/period':>11}", flush=True)
     for kind in given.kinds or ["up", "redis"]:
         try:
