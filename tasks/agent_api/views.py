@@ -57,8 +57,8 @@ class SyncView(AgentView):
 class StartView(AgentView):
     def post(self, request: Request, version: str, attempt_id: UUID) -> Response:
         data = self.read(StartInput, request).validated_data
-        attempt = services.start(attempt_id=attempt_id, host=request.auth, now=clock.now(), **data)
-        return Response({"limit_ms": attempt.limit_ms})
+        limit_ms = services.start(attempt_id=attempt_id, host=request.auth, now=clock.now(), **data)
+        return Response({"limit_ms": limit_ms})
 
 
 class LogsView(AgentView):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
 
 from gaas.lib.errors import DomainError
 from gaas.lib.retry import retried
@@ -72,25 +71,24 @@ class Report:
 
 
 @retried
-def start(*, attempt_id: UUID, host: Host, epoch: int, session: UUID, seq: int, now: datetime) -> Attempt:
-    """Permit the program to start; the commit of RUNNING begins the charge.
+def start(*, attempt_id: UUID, host: Host, epoch: int, session: UUID, seq: int, now: datetime) -> int:
+    """Permit the program to start and return the milliseconds it has; the commit of RUNNING begins the charge.
 
-    The same question again by the same session is answered as before (a lost answer is not a second start).
-    Raises LeaseLost, or StopRequested while the task is being ended.
+    The same question again by the same session is no second start (its answer was lost): what went by since
+    the first one is taken off. Raises LeaseLost, or StopRequested while the task is being ended.
     """
-    with transaction.atomic():
-        attempt, task = _lock(attempt_id, host, epoch)
-        if attempt.status == AttemptStatus.RUNNING:
-            if attempt.started_session != session:
-                raise LeaseLost("Another life of this agent started it; what it knew is gone.")
-            return attempt
-        if task.cancel_requested_at or task.complete_requested_at:
-            raise StopRequested("The task is being cancelled; do not start it.")
-        if attempt.status == AttemptStatus.OFFERED:
-            attempt.take(now=now)
-        attempt.start(session=session, seq=seq, now=now)
-        task.start(by=host, now=now)
-    return attempt
+    attempt, task = _lock(attempt_id, host, epoch)
+    if attempt.status == AttemptStatus.RUNNING:
+        if attempt.started_session != session:
+            raise LeaseLost("Another life of this agent started it; what it knew is gone.")
+        return max(1, attempt.limit_ms - (now - (attempt.started_at or now)) // timedelta(milliseconds=1))
+    if task.cancel_requested_at or task.complete_requested_at:
+        raise StopRequested("The task is being cancelled; do not start it.")
+    if attempt.status == AttemptStatus.OFFERED:
+        attempt.take(now=now)
+    attempt.start(session=session, seq=seq, now=now)
+    task.start(by=host, now=now)
+    return attempt.limit_ms
 
 
 @retried
@@ -100,35 +98,34 @@ def finish(*, attempt_id: UUID, host: Host, report: Report, now: datetime) -> Ta
     Idempotent: the same outcome again is answered as the first was; another one is AlreadyFinished. Raises
     LeaseLost for an attempt that was given up, LogIncomplete until the log is whole.
     """
-    with transaction.atomic():
-        attempt, task = _lock(attempt_id, host, report.epoch, ended=True)
-        if not attempt.is_open:
-            if attempt.status == AttemptStatus.LOST:
-                raise LeaseLost("This attempt was given up while the host was not heard.")
-            if (attempt.status, attempt.exit_code) == (_legal_end(attempt, report.outcome), report.exit_code):
-                return task
-            raise AlreadyFinished(f"This attempt ended {attempt.status} with exit code {attempt.exit_code}.")
-        log_end = report.log_size if report.log_lost_from is None else min(report.log_lost_from, report.log_size)
-        if attempt.log_size < log_end:
-            raise LogIncomplete(f"{attempt.log_size} of {report.log_size} bytes are here: send the rest.")
-        status = _legal_end(attempt, report.outcome)
-        close(
-            attempt,
-            task,
-            status=status,
-            fault=_believed_fault(status, report.fault, task),
-            code=report.code or _CODES.get(status, ""),
-            detail=report.detail,
-            until=now,
-            now=now,
-            by=host,
-            elapsed_ms=report.elapsed_ms,
-            exit_code=report.exit_code,
-            result=report.result,
-            usage=report.usage,
-            log_sha256=report.log_sha256,
-            log_lost_from=report.log_lost_from,
-        )
+    attempt, task = _lock(attempt_id, host, report.epoch, ended=True)
+    if not attempt.is_open:
+        if attempt.status == AttemptStatus.LOST:
+            raise LeaseLost("This attempt was given up while the host was not heard.")
+        if (attempt.status, attempt.exit_code) == (_legal_end(attempt, report.outcome), report.exit_code):
+            return task
+        raise AlreadyFinished(f"This attempt ended {attempt.status} with exit code {attempt.exit_code}.")
+    log_end = report.log_size if report.log_lost_from is None else min(report.log_lost_from, report.log_size)
+    if attempt.log_size < log_end:
+        raise LogIncomplete(f"{attempt.log_size} of {report.log_size} bytes are here: send the rest.")
+    status = _legal_end(attempt, report.outcome)
+    close(
+        attempt,
+        task,
+        status=status,
+        fault=_believed_fault(status, report.fault, task),
+        code=report.code or _CODES.get(status, ""),
+        detail=report.detail,
+        until=now,
+        now=now,
+        by=host,
+        elapsed_ms=report.elapsed_ms,
+        exit_code=report.exit_code,
+        result=report.result,
+        usage=report.usage,
+        log_sha256=report.log_sha256,
+        log_lost_from=report.log_lost_from,
+    )
     return task
 
 

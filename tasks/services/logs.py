@@ -6,7 +6,6 @@ from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Length
 
@@ -45,20 +44,19 @@ def append_log(*, attempt_id: UUID, host: Host, epoch: int, offset: int, data: b
     What is here already is trimmed off, so that a repeated batch adds nothing. Raises LogGap for a hole,
     LogFull past MAX_LOG_BYTES, LeaseLost for an attempt that is not this host's, of this epoch and open.
     """
-    with transaction.atomic():
-        mine = Attempt.objects.filter(pk=attempt_id, host=host, epoch=epoch, status__in=OPEN)
-        size = mine.select_for_update(no_key=True).values_list("log_size", flat=True).first()
-        if size is None:
-            raise LeaseLost("This attempt is not, or no longer, given to this host: end its program.")
-        if offset > size:
-            raise LogGap(size)
-        fresh = data[size - offset :]
-        if not fresh:
-            return size
-        if size + len(fresh) > settings.MAX_LOG_BYTES:
-            raise LogFull(f"A log ends at {settings.MAX_LOG_BYTES} bytes.", attr="offset")
-        mine.update(log_size=size + len(fresh), updated_at=now)
-        LogChunk.objects.create(attempt_id=attempt_id, offset=size, data=fresh)
+    mine = Attempt.objects.filter(pk=attempt_id, host=host, epoch=epoch, status__in=OPEN)
+    size = mine.select_for_update(no_key=True).values_list("log_size", flat=True).first()
+    if size is None:
+        raise LeaseLost("This attempt is not, or no longer, given to this host: end its program.")
+    if offset > size:
+        raise LogGap(size)
+    fresh = data[size - offset :]
+    if not fresh:
+        return size
+    if size + len(fresh) > settings.MAX_LOG_BYTES:
+        raise LogFull(f"A log ends at {settings.MAX_LOG_BYTES} bytes.", attr="offset")
+    mine.update(log_size=size + len(fresh), updated_at=now)
+    LogChunk.objects.create(attempt_id=attempt_id, offset=size, data=fresh)
     return size + len(fresh)
 
 

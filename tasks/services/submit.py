@@ -9,9 +9,9 @@ from django.db import transaction
 
 from accounts.choices import Role
 from accounts.ledger.services import InsufficientBalance, hold
+from accounts.services.keys import caps_of_key
 from gaas.lib.errors import Conflict, NotAllowed
 from gaas.lib.ids import uuid7
-from gaas.lib.retry import retried
 from tasks.choices import StepStatus
 from tasks.draft import Draft
 from tasks.models import ApprovalStep, Task
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from accounts.models import User
 
 
-@retried
 def submit(draft: Draft, *, by: User, now: datetime) -> Task:
     """Store a task that waits for its approvals, with its whole cost on hold.
 
     1. Validate, price, and look at the balance as the quote does (no lock). 2. Hold on the payer's balance:
-    the conditional UPDATE decides among parallel submits. 3. Task, steps, event. Raises InsufficientQuota or
+    the conditional UPDATE decides among parallel submits, and counts in the cap of the key by which the call
+    came. 3. Task, steps, event. Raises InsufficientQuota or
     InsufficientFunds and stores nothing.
     """
     planned = plan(draft, by=by, now=now)
@@ -42,6 +42,7 @@ def submit(draft: Draft, *, by: User, now: datetime) -> Task:
                 key=f"task:{task.pk}",
                 purpose="task",
                 ref=str(task.pk),
+                caps=caps_of_key(user=by, asset=planned.balance.asset_id, now=now),
             )
         except InsufficientBalance as refused:
             raise shortage(task.funding, refused.needed, refused.available) from refused

@@ -246,7 +246,7 @@ class TestAgents:
 
         def settled(outcomes):
             attempt = Attempt.objects.get(pk=self.offer["id"])
-            if isinstance(outcomes[0], Attempt):
+            if isinstance(outcomes[0], int):
                 assert attempt.status == "RUNNING"
                 rig.finish(self.offer, "FAILED", fault="host", code="disk")
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -48,11 +49,12 @@ class TestStart:
         rig.start(offer)
         assert Attempt.objects.get().prepared_from is not None
 
-    def test_the_same_question_again_is_answered_as_before(self, rig, offer):
-        rig.start(offer)
+    def test_the_same_question_again_is_no_second_start(self, rig, offer):
+        assert rig.start(offer) == {"limit_ms": 7_200_000}
+        Attempt.objects.update(started_at=clock.now() - timedelta(minutes=30))
         started_at = Attempt.objects.get().started_at
 
-        assert rig.start(offer) == {"limit_ms": 7_200_000}
+        assert 5_390_000 < rig.start(offer)["limit_ms"] <= 5_400_000  # what went by meanwhile is taken off
         assert Attempt.objects.get().started_at == started_at
         assert Task.objects.get().events.filter(to_status="PROCESSING").count() == 1
 
