@@ -24,6 +24,13 @@ class MembershipInline(TabularInline):
     autocomplete_fields = ("user",)
     fields = ("user", "role")
 
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        # The head of the column names it for the eye alone.
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None:
+            field.widget.attrs["aria-label"] = db_field.verbose_name
+        return field
+
 
 @admin.register(Account)
 class AccountAdmin(LeanAdmin):

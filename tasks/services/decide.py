@@ -132,7 +132,14 @@ def _shrink(task: Task, limit_ms: int) -> None:
 
 
 def _decided(task: Task) -> Conflict:
-    """Tell what the task is now and, from its last event, by whom and since when."""
-    last = task.events.order_by("-id").first()
-    since = f" since {last.at:%Y-%m-%d %H:%M:%S} UTC, by {last.by_label}" if last else ""
-    return Conflict(f"This task is not waiting for approval: it is {task.status}{since}.", attr="status")
+    """Tell who decided before and when, however far the task has come since."""
+    decision = task.events.filter(from_status=TaskStatus.PENDING).exclude(to_status=TaskStatus.PENDING).first()
+    what = f"it is {task.status}"
+    if decision:
+        when = f"{decision.at:%Y-%m-%d %H:%M:%S} UTC, by {decision.by_label}"
+        what += (
+            f" since {when}"
+            if task.status == decision.to_status
+            else f", after it became {decision.to_status} at {when}"
+        )
+    return Conflict(f"This task is not waiting for approval: {what}.", attr="status")

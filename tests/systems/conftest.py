@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from tests import peers
+from tests.systems.browser import Visitor
 from tests.systems.engine import ROOT, Engine, docker_engine
+from tests.systems.house import ADMIN, Up
 
 HERE = Path(__file__).parent
 
@@ -61,6 +66,46 @@ def redis() -> Iterator[peers.Peer]:
 def rabbitmq() -> Iterator[peers.Peer]:
     """A RabbitMQ, found or started."""
     yield from _lent("rabbitmq")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A Chromium that calls nobody by itself."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        not_run("no chromium on this machine")
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--no-first-run"]
+        browser = playwright.chromium.launch(executable_path=path, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def browsed(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A platform with two simulated GPUs for those who come with a browser."""
+    with Up(tmp_path_factory.mktemp("browsed"), {}) as house:
+        yield house
+
+
+@pytest.fixture
+def visit(chromium: Browser, browsed: Up) -> Iterator[Callable[..., Visitor]]:
+    """Open browsers of people's own; at the end of the test none of their pages may have misbehaved."""
+    visitors: list[Visitor] = []
+
+    def come(**how: Any) -> Visitor:
+        visitors.append(Visitor(chromium, browsed.url, **how))
+        return visitors[-1]
+
+    yield come
+    for visitor in visitors:
+        visitor.close()
+
+
+@pytest.fixture
+def admin(visit: Callable[..., Visitor], browsed: Up) -> Visitor:
+    """Staff in front of the admin's first page."""
+    return visit().log_in(ADMIN, browsed.password)
 
 
 @pytest.fixture
