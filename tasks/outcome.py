@@ -60,7 +60,7 @@ def decide(end: Ended) -> Next:
         return Next(TaskStatus.COMPLETED, "Staff ended it; what was metered is charged.", **counters)
     if end.status == AttemptStatus.SUCCEEDED:
         return Next(TaskStatus.COMPLETED, "The program ended with exit code 0.", **counters)
-    sentence = end.detail or end.code
+    sentence = end.detail or end.code or f"The attempt ended {end.status}."
     if not end.had_started:
         return Next(TaskStatus.APPROVED, f"The host did not take it: {sentence}", **counters)
     if end.status == AttemptStatus.LOST or end.fault in (Fault.HOST, Fault.PLATFORM):

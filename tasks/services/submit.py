@@ -5,17 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from django.db import transaction
-
 from accounts.choices import Role
 from accounts.ledger.services import InsufficientBalance, hold
 from accounts.services.keys import caps_of_key
 from gaas.lib.errors import Conflict, NotAllowed
 from gaas.lib.ids import uuid7
+from gaas.lib.retry import retried
 from tasks.choices import StepStatus
 from tasks.draft import Draft
 from tasks.models import ApprovalStep, Task
-from tasks.services.plan import plan, shortage
+from tasks.services.plan import Plan, plan, shortage
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -26,32 +25,35 @@ def submit(draft: Draft, *, by: User, now: datetime) -> Task:
 
     1. Validate, price, and look at the balance as the quote does (no lock). 2. Hold on the payer's balance:
     the conditional UPDATE decides among parallel submits, and counts in the cap of the key by which the call
-    came. 3. Task, steps, event. Raises InsufficientQuota or
-    InsufficientFunds and stores nothing.
+    came. 3. Task, steps, event. Raises InsufficientQuota or InsufficientFunds and stores nothing.
     """
     planned = plan(draft, by=by, now=now)
     if (short := planned.shortage()) is not None:
         raise short
+    planned.task.pk = uuid7()
+    return _store(planned, by=by, now=now)
+
+
+@retried
+def _store(planned: Plan, *, by: User, now: datetime) -> Task:
     task = planned.task
-    task.pk = uuid7()
-    with transaction.atomic():
-        try:
-            task.hold = hold(
-                balance=planned.balance,
-                amount=planned.to_hold,
-                key=f"task:{task.pk}",
-                purpose="task",
-                ref=str(task.pk),
-                caps=caps_of_key(user=by, asset=planned.balance.asset_id, now=now),
-            )
-        except InsufficientBalance as refused:
-            raise shortage(task.funding, refused.needed, refused.available) from refused
-        task.save(force_insert=True)
-        ApprovalStep.objects.bulk_create(
-            ApprovalStep(task=task, position=i, kind=step.kind, why=step.why, status=StepStatus.PENDING)
-            for i, step in enumerate(planned.steps)
+    try:
+        task.hold = hold(
+            balance=planned.balance,
+            amount=planned.to_hold,
+            key=f"task:{task.pk}",
+            purpose="task",
+            ref=str(task.pk),
+            caps=caps_of_key(user=by, asset=planned.balance.asset_id, now=now),
         )
-        task._record_move("", task.status, by=by, reason="", now=now)
+    except InsufficientBalance as refused:
+        raise shortage(task.funding, refused.needed, refused.available) from refused
+    task.save(force_insert=True)
+    ApprovalStep.objects.bulk_create(
+        ApprovalStep(task=task, position=i, kind=step.kind, why=step.why, status=StepStatus.PENDING)
+        for i, step in enumerate(planned.steps)
+    )
+    task._record_move("", task.status, by=by, reason="", now=now)
     return task
 
 
