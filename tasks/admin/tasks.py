@@ -84,6 +84,13 @@ class TaskAdmin(ViewOnlyAdmin):
                 names += field if isinstance(field, tuple) else [field]
         return tuple(names)
 
+    def get_fieldsets(self, request: HttpRequest, obj: Task | None = None) -> Any:
+        """Show first what is to be decided on, and what came of it once it has run."""
+        first, *others = self.fieldsets
+        if obj is not None and obj.status != TaskStatus.PENDING:
+            others.sort(key=lambda part: part[0] != "Outcome")
+        return (first, *others)
+
     def get_inlines(self, request: HttpRequest, obj: Task | None) -> list[Any]:
         # An empty table of attempts tells less than none.
         inlines = list(super().get_inlines(request, obj))
@@ -206,7 +213,8 @@ class TaskAdmin(ViewOnlyAdmin):
 
     @display(description="Status", label=looks.TASK_LABELS)
     def state(self, task: Task) -> tuple[str, str]:
-        return task.status, "Cancelling" if task.is_cancelling else task.get_status_display()
+        words = "Waiting for GPUs" if task.status == TaskStatus.APPROVED else task.get_status_display()
+        return task.status, "Cancelling" if task.is_cancelling else words
 
     @display(description="Status")
     def status_in_words(self, task: Task) -> str:
