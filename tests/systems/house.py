@@ -1,7 +1,7 @@
 """A whole platform as real processes on loopback: started, killed by name, started again, and ended without a trace.
 
-`Up` is the one process on SQLite with its agent. `Separate` is web, live, worker, beat and agents of their own on a
-PostgreSQL and a broker. Both live in a folder of their own; each process writes `<name>.log` there.
+`Up` is the one process on SQLite with its agent; for processes of their own see separate.py. A house lives in a folder
+of its own; each process writes `<name>.log` there.
 """
 
 from __future__ import annotations
@@ -16,12 +16,9 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
-from urllib.parse import urlsplit
+from typing import Self
 
 import httpx
-import psycopg
-from psycopg import sql
 
 from tests.peers import Peer, free_port
 from tests.systems.people import Person, eventually
@@ -210,6 +207,9 @@ class House:
             if (b"gpus.agent.supervisor" in line and folder in line) or any(mark in environ for mark in marks)
         ]
 
+    def supervisors(self) -> list[int]:
+        return [pid for pid, line in self.programs() if "gpus.agent.supervisor" in line]
+
     def _attempt_marks(self) -> list[bytes]:
         return [f"GAAS_ATTEMPT_ID={started[0]}".encode() for started in self.starts()]
 
@@ -255,90 +255,9 @@ class Up(House):
         return next((pid for pid, line in self.processes() if "-m gpus.agent run" in line), None)
 
 
-class Separate(House):
-    """web, live, worker, beat and agents as processes of their own, in a database made for them and dropped at the end.
-
-    `server` is any database of the PostgreSQL to use. Agents call web for all but their waits, which are live's.
-    """
-
-    servers, workers = ("web", "live"), ("worker",)
-
-    def __init__(
-        self, folder: Path, environment: dict[str, str], *, server: str, agents: int = 1, gpus: int = 2
-    ) -> None:
-        self._server, self._database = server, f"gaas_house_{secrets.token_hex(4)}"
-        live = free_port()
-        ours = {
-            "DATABASE_URL": urlsplit(server)._replace(path=f"/{self._database}").geturl(),
-            "LIVE_URL": f"http://127.0.0.1:{live}",
-        }
-        super().__init__(folder, {**ours, **environment})
-        self.live_url, self.gpus = ours["LIVE_URL"], gpus
-        self.agents = tuple(f"agent-{number}" for number in range(1, agents + 1))
-        python = sys.executable
-        web = (
-            f"-m granian --interface wsgi --host 127.0.0.1 --port {self.port} --workers 1 --blocking-threads 4 --no-ws"
-        )
-        self._commands = {
-            "web": ([python, *web.split(), "gaas.wsgi:application"], {}),
-            "live": ([python, "manage.py", "live", "--port", str(live)], {}),
-            "worker": ([python, "manage.py", "rundramatiq", "--processes", "1", "--threads", "4"], {}),
-            "beat": ([python, "manage.py", "beat"], {}),
-        }
-
-    def open(self) -> None:
-        self._sql("CREATE DATABASE {}")
-        self.manage("migrate", "--noinput")
-        self.make_admin()
-        for name in self._commands:
-            self.start(name)
-        self.await_answers(self.url, "web")
-        self.await_answers(self.live_url, "live")
-        admin = self.admin()
-        for name in self.agents:
-            self._open_host(admin, name)
-        self.await_gpus(admin, self.gpus * len(self.agents))
-
-    def end(self) -> list[str]:
-        stayed = super().end()
-        self._sql("DROP DATABASE IF EXISTS {} WITH (FORCE)")
-        return stayed
-
-    def _open_host(self, admin: Person, name: str) -> None:
-        """Add a host, start its agent, and offer its GPUs to everybody."""
-        host: dict[str, Any] = admin.call("POST", "hosts/", json={"name": name})
-        state, config = self.folder / name, self.folder / f"{name}.toml"
-        # What the agent waits after a failure follows the scale of all other timers.
-        scale = float(self.environment.get("TIMER_SCALE", "1"))
-        config.write_text(f"backoff_base_seconds = {scale}\nbackoff_cap_seconds = {30 * scale}\n")
-        command = [sys.executable, "-m", "gpus.agent", "run", "--config", str(config), "--server", self.url]
-        command += ["--state", str(state), "--simulated-gpus", str(self.gpus), "--start-record", str(self.start_record)]
-        if _no_sandbox():
-            command.append("--unsandboxed")
-        self._commands[name] = (command, {"GAAS_JOIN_TOKEN": host["join_token"]})
-        self.start(name)
-
-        def mine() -> list[dict[str, Any]]:
-            return [gpu for gpu in admin.pages("gpus/") if gpu["host"] == host["id"]]
-
-        for gpu in eventually(START_SECONDS, f"{name} reports its GPUs", mine):
-            admin.call("PATCH", f"gpus/{gpu['id']}/", json={"visibility": "PUBLIC", "accepts_quota": True})
-            admin.call("POST", f"gpus/{gpu['id']}/list/", json={})
-
-    def _sql(self, statement: str) -> None:
-        with psycopg.connect(urlsplit(self._server)._replace(path="/postgres").geturl(), autocommit=True) as connection:
-            connection.execute(sql.SQL(statement).format(sql.Identifier(self._database)))
-
-
 def _all_processes() -> Iterator[tuple[int, bytes, bytes]]:
     """Give pid, command line and environment of every process but this one, as far as they may be read."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
                 yield int(entry.name), (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
-
-
-def _no_sandbox() -> bool:
-    from gpus.agent.executors import bubblewrap
-
-    return bubblewrap.unusable("bwrap") is not None

@@ -8,8 +8,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests import peers
-from tests.systems.house import House, Separate, Up
+from tests.systems.house import House, Up
 from tests.systems.relay import Relay
+from tests.systems.separate import Separate
 
 KINDS = {"up": "SQLite, one process", "redis": "PostgreSQL and Redis", "rabbitmq": "PostgreSQL and RabbitMQ"}
 

@@ -7,8 +7,10 @@ what is asked here is that none is lost or run to its end twice, not how much ba
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import signal
 import time
 from collections import Counter
 from decimal import Decimal
@@ -76,7 +78,8 @@ def test_every_task_ends_once(kind: str, tmp_path: Path) -> None:
 def _wreak(house: House, admin: Person, ids: list[str], by_lot: random.Random) -> None:
     """Approve the tasks little by little, and kill somebody while each lot runs.
 
-    Where there are two agents, one of those killed stays away until its attempts were given up, and returns.
+    Each third time a program's supervisor dies too, which is the host's fault. Where there are two agents, one of
+    those killed stays away until its attempts were given up, and returns.
     """
     kinds = [house.servers, house.workers, house.agents]
     victims = [by_lot.choice(kind) for kind in islice(cycle(kinds), KILLS)]
@@ -91,11 +94,18 @@ def _wreak(house: House, admin: Person, ids: list[str], by_lot: random.Random) -
             victim = next(agent for agent in house.agents if agent != away)
         time.sleep(by_lot.uniform(0.2, 2.5))
         house.kill(victim)
-        if number == flushed_at:
+        notes = []
+        if number % 3 == 0 and (supervisors := house.supervisors()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(by_lot.choice(supervisors), signal.SIGKILL)
+                notes.append("a supervisor")
+        if number == flushed_at and house.broker is not None:
             flush(house)
+            notes.append("all messages")
         stays = not away and victim in house.agents and len(house.agents) > 1
-        notes = [" and flush"] * (number == flushed_at and house.broker is not None) + [" for long"] * stays
-        print(f"kill -9 {victim}{''.join(notes)}", flush=True)
+        if stays:
+            notes.append("for long")
+        print(f"kill -9 {', '.join([victim, *notes])}", flush=True)
         if stays:
             away = victim
             continue
