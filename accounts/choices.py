@@ -66,3 +66,17 @@ class QuotaRequestStatus(models.TextChoices):
 
 
 MAX_DEPTH = 8
+
+
+class Scope(models.TextChoices):
+    """Name what an API key may be used for; its user's own rights bound it besides."""
+
+    ACCOUNTS_READ = "accounts:read", "See accounts, members, transfers and quota requests"
+    ACCOUNTS_WRITE = "accounts:write", "Change accounts and ask for hours"
+    TASKS_READ = "tasks:read", "See tasks, logs and quotes"
+    TASKS_WRITE = "tasks:write", "Submit, cancel and retry tasks"
+    GPUS_READ = "gpus:read", "See hosts and GPUs"
+    GPUS_WRITE = "gpus:write", "Add and run hosts, offer GPUs"
+    PAYMENTS_READ = "payments:read", "See payments, statements and charges"
+    AI_USE = "ai:use", "Use models, datasets and chats"
+    APPROVALS_WRITE = "approvals:write", "Decide on tasks and quota requests"

@@ -81,7 +81,8 @@ class AccountQuerySet(models.QuerySet):
             .annotate(asked_path=ExpressionWrapper(OuterRef("path"), output_field=models.CharField()))
             .filter(asked_path__startswith=F("path"))
         )
-        return Q(pk__in=direct) | (Q(parent__isnull=False) & Q(Exists(above)))
+        held = Q(pk__in=direct) | (Q(parent__isnull=False) & Q(Exists(above)))
+        return held if user.bound_to is None else held & Q(path__startswith=user.bound_to.path)
 
 
 class InvitationQuerySet(models.QuerySet):
@@ -99,7 +100,8 @@ class QuotaRequestQuerySet(models.QuerySet):
         if user.has_perm("accounts.view_quotarequest") or user.has_perm("accounts.change_quotarequest"):
             return self
         accounts = self.model._meta.get_field("account").related_model
-        return self.filter(Q(requested_by=user.pk) | Q(account__in=accounts.objects.visible_to(user)))
+        seen = Q(account__in=accounts.objects.visible_to(user))
+        return self.filter(seen if user.bound_to is not None else seen | Q(requested_by=user.pk))
 
     def pending(self) -> QuotaRequestQuerySet:
         return self.filter(status=QuotaRequestStatus.PENDING)
@@ -116,3 +118,15 @@ class TokenFamilyQuerySet(models.QuerySet):
     def outlived(self, *, now: datetime) -> TokenFamilyQuerySet:
         """Keep log-ins whose last refresh token has run out."""
         return self.filter(expires_at__lt=now)
+
+
+class ApiKeyQuerySet(models.QuerySet):
+    def visible_to(self, user: Any) -> ApiKeyQuerySet:
+        """Keep a user's own keys; staff see others' in the admin."""
+        return self.filter(user=user.pk)
+
+    def live(self, *, now: Any) -> ApiKeyQuerySet:
+        """Keep what is neither revoked nor over at a moment, which may be the database's Now()."""
+        not_expired = Q(expires_at__isnull=True) | Q(expires_at__gt=now)
+        not_replaced = Q(overlap_until__isnull=True) | Q(overlap_until__gt=now)
+        return self.filter(not_expired, not_replaced, revoked_at__isnull=True)

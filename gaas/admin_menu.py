@@ -28,6 +28,7 @@ MENU: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("Quota requests", "more_time", "accounts.quotarequest"),
             ("Groups", "groups", "auth.group"),
             ("Log-ins", "key", "accounts.tokenfamily"),
+            ("API keys", "vpn_key", "accounts.apikey"),
         ],
     ),
     (

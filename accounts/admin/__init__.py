@@ -1,6 +1,7 @@
 from accounts.admin.accounts import AccountAdmin
+from accounts.admin.api_keys import ApiKeyAdmin
 from accounts.admin.quota_requests import QuotaRequestAdmin
 from accounts.admin.token_families import TokenFamilyAdmin
 from accounts.admin.users import GroupAdmin, UserAdmin
 
-__all__ = ["AccountAdmin", "GroupAdmin", "QuotaRequestAdmin", "TokenFamilyAdmin", "UserAdmin"]
+__all__ = ["AccountAdmin", "ApiKeyAdmin", "GroupAdmin", "QuotaRequestAdmin", "TokenFamilyAdmin", "UserAdmin"]

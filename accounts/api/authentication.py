@@ -1,4 +1,4 @@
-"""Who calls, by an access token."""
+"""Who calls, by an access token or an API key."""
 
 from __future__ import annotations
 
@@ -10,8 +10,57 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework_simplejwt.tokens import Token
 
-from accounts.models import User
+from accounts.api.scopes import needed_scope
+from accounts.models import ApiKey, User
+from accounts.services import keys
 from accounts.services.tokens import CHALLENGE, LogInRefused, live_log_in
+from gaas.lib.errors import NotAllowed
+from gaas.lib.rest.address import client_address
+
+
+class KeysNotTaken(NotAllowed):
+    """Refuse a key where a person has to log in: keys themselves, passwords, second factors."""
+
+    code = "key_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__("API keys are not taken here. Log in, and send an access token.")
+
+
+class ScopeMissing(NotAllowed):
+    """Refuse a key for what it was not made for."""
+
+    code = "scope_missing"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"This needs a key with the scope {scope}. Make one that has it.")
+
+
+class KeyAuthentication(BaseAuthentication):
+    """Take `Authorization: Api-Key gaas_…` or `Bearer gaas_…`, in one query; `request.auth` is the ApiKey.
+
+    Stands before TokenAuthentication, to which it leaves every other Bearer. Whether the key's scopes cover
+    the call is asked here too, so that no list of permissions of a view can leave the question out.
+    """
+
+    def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
+        scheme, _, credential = get_authorization_header(request).partition(b" ")
+        text = credential.strip().decode("latin-1")
+        if scheme.lower() != b"api-key" and not (scheme.lower() == b"bearer" and text.startswith(keys.PREFIX)):
+            return None
+        try:
+            key = keys.find_key(text=text, address=client_address(request.META))
+        except keys.KeyRefused as refusal:
+            raise AuthenticationFailed(refusal.detail, code=refusal.code) from refusal
+        scope = needed_scope(request.parser_context["view"], request.method)
+        if scope is None:
+            raise KeysNotTaken
+        if scope not in key.scopes:
+            raise ScopeMissing(scope)
+        return key.user, key
+
+    def authenticate_header(self, request: Request) -> str:
+        return CHALLENGE["WWW-Authenticate"]
 
 
 class TokenAuthentication(BaseAuthentication):
@@ -42,3 +91,18 @@ class TokenScheme(OpenApiAuthenticationExtension):
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+
+
+class KeyScheme(OpenApiAuthenticationExtension):
+    """Tell the schema how a key is sent."""
+
+    target_class = KeyAuthentication
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {
+            "type": "apiKey",
+            "in": "header",
+            "name": "Authorization",
+            "description": "`Api-Key gaas_…`, or `Bearer gaas_…`; made by `api-keys/`, good for its scopes.",
+        }

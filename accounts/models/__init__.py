@@ -1,4 +1,5 @@
 from accounts.models.account import Account
+from accounts.models.api_key import ApiKey
 from accounts.models.budget_alert import BudgetAlert
 from accounts.models.invitation import Invitation
 from accounts.models.limits import ApprovalThreshold, CapRule
@@ -9,6 +10,7 @@ from accounts.models.user import User
 
 __all__ = [
     "Account",
+    "ApiKey",
     "ApprovalThreshold",
     "BudgetAlert",
     "CapRule",

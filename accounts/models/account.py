@@ -98,6 +98,8 @@ class Account(Row):
         """Tell what a user may do here: by membership, or as manager or owner of an account above."""
         if not getattr(user, "is_authenticated", False):
             return None
+        if user.bound_to is not None and not self.path.startswith(user.bound_to.path):
+            return None
         lineage = [self.pk, *self.ancestor_ids]
         return self.role_among(dict(user.memberships.filter(account__in=lineage).values_list("account_id", "role")))
 

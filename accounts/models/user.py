@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
 from django.db import models, transaction
@@ -11,6 +11,10 @@ from accounts.querysets import UserManager, normal_email
 from gaas.audit.services import record
 from gaas.lib.errors import Conflict, NotAllowed
 from gaas.lib.rows import Row
+
+if TYPE_CHECKING:
+    from accounts.models.account import Account
+    from accounts.models.api_key import ApiKey
 
 
 class User(Row, AbstractBaseUser, PermissionsMixin):
@@ -33,6 +37,9 @@ class User(Row, AbstractBaseUser, PermissionsMixin):
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: list[str] = []
 
+    # By which key this person calls, if by one: it narrows what they may do.
+    through: ApiKey | None = None
+
     objects = UserManager()
 
     class Meta(Row.Meta):
@@ -54,6 +61,20 @@ class User(Row, AbstractBaseUser, PermissionsMixin):
         self.email = normal_email(self.email)
         with transaction.atomic():
             super().save(*args, **kwargs)
+
+    @property
+    def bound_to(self) -> Account | None:
+        """Give the account outside of which the key in use does nothing."""
+        return self.through.account if self.through is not None else None
+
+    @property
+    def default_account(self) -> Account:
+        """Give the account that is meant where none is named."""
+        return self.bound_to or self.personal_account
+
+    def has_perm(self, perm: str, obj: Any = None) -> bool:
+        """Ask for a permission as staff, which a key that is bound to an account carries none of."""
+        return self.bound_to is None and super().has_perm(perm, obj)
 
     def get_full_name(self) -> str:
         return self.name or self.email

@@ -13,6 +13,7 @@ from typing import Any
 from django.core.files.uploadedfile import UploadedFile
 from django.db import DatabaseError, transaction
 from django.http import QueryDict
+from django.utils.crypto import salted_hmac
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -167,14 +168,17 @@ def _key_of(request: Request) -> str:
 
 
 def _hash_of(request: Request) -> str:
-    """Digest what is asked: the body as it was read, whatever the order of its keys, and the query."""
+    """Digest what is asked: the body as it was read, whatever the order of its keys, and the query.
+
+    Keyed, since a body may have a password in it that a plain digest would let somebody guess at.
+    """
     data = request.data
     if isinstance(data, QueryDict):
         data = {name: data.getlist(name) for name in data}
     if isinstance(data, dict):
         data = {name: value for name, value in data.items() if name not in FRAMEWORK}
     text = json.dumps([data, sorted(request.query_params.lists())], sort_keys=True, default=_digest_of_file)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return salted_hmac("gaas.idempotency", text, algorithm="sha256").hexdigest()
 
 
 def _digest_of_file(value: Any) -> Any:

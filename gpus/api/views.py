@@ -43,6 +43,8 @@ class _Base(
 ):
     """Share the moment of a request, and how a verb is called: parse, one call, show the row as it is now."""
 
+    key_scope = "gpus"
+
     @cached_property
     def now(self) -> Any:
         return clock.now()
@@ -199,9 +201,9 @@ class HostViewSet(_Base):
 
     def _account(self, asked: Any) -> Account:
         user: Any = self.request.user
-        if asked is None:
+        if asked is None and user.bound_to is None:
             return user.personal_account
-        account = Account.objects.visible_to(user).filter(pk=asked).first()
+        account = Account.objects.visible_to(user).filter(pk=asked or user.bound_to.pk).first()
         if account is None:
             raise ValidationError({"account": [ErrorDetail("There is no such account.", code="does_not_exist")]})
         if not Host(account=account).may_be_run_by(user):

@@ -28,6 +28,8 @@ from tasks.models import ApprovalStep, Attempt, Task
 from tasks.querysets import TaskQuerySet
 
 MAX_OFFSET = 2**62
+# What a key needs to decide.
+DECIDING = "approvals:write"
 
 
 class PlainText(BaseRenderer):
@@ -49,6 +51,7 @@ class TaskViewSet(
     queryset = Task.objects.none()
     filterset_class = TaskFilter
     throttle_scope = "quote"
+    key_scope = "tasks"
 
     def get_queryset(self) -> TaskQuerySet:
         tasks = Task.objects.visible_to(self.request.user).select_related("submitted_by")
@@ -76,14 +79,14 @@ class TaskViewSet(
         return self._task(task, status.HTTP_201_CREATED)
 
     @extend_schema(request=serializers.TaskInput, responses=serializers.QuoteOutput)
-    @action(detail=False, methods=["post"], throttle_classes=[ScopedThrottle])
+    @action(detail=False, methods=["post"], throttle_classes=[ScopedThrottle], key_scope="tasks:read")
     def quote(self, request: Request, version: str) -> Response:
         """Tell what a submit of the same body would hold, need and wait for; stores nothing."""
         quoted = services.quote(self._read(request).draft(request.user), by=request.user, now=clock.now())
         return Response(serializers.QuoteOutput(quoted).data)
 
     @extend_schema(request=serializers.ApproveInput, responses=serializers.TaskOutput)
-    @action(detail=True, methods=["post"])
+    @action(detail=True, methods=["post"], key_scope=DECIDING)
     def approve(self, request: Request, version: str, pk: str) -> Response:
         """Approve the step that waits for the caller; `hours` and `priority` set what the task may use."""
         task = self.get_object()
@@ -99,7 +102,7 @@ class TaskViewSet(
         return self._task(task)
 
     @extend_schema(request=serializers.RejectInput, responses=serializers.TaskOutput)
-    @action(detail=True, methods=["post"])
+    @action(detail=True, methods=["post"], key_scope=DECIDING)
     def reject(self, request: Request, version: str, pk: str) -> Response:
         """Reject the task: the submitter sees the reason, and the hold goes back."""
         task = self.get_object()
@@ -204,6 +207,7 @@ class ApprovalViewSet(Idempotent, mixins.ListModelMixin, mixins.RetrieveModelMix
     """Approval steps: the list has those that wait for the caller; by id, any of a task that the caller sees."""
 
     queryset = ApprovalStep.objects.none()
+    key_scope = "tasks"
     serializer_class = serializers.ApprovalOutput
 
     def get_queryset(self) -> Any:
@@ -212,7 +216,7 @@ class ApprovalViewSet(Idempotent, mixins.ListModelMixin, mixins.RetrieveModelMix
         return steps.select_related("task__submitted_by", "task__account", "task__hold", "decided_by")
 
     @extend_schema(request=serializers.ApproveInput, responses=serializers.TaskOutput)
-    @action(detail=True, methods=["post"], serializer_class=serializers.ApproveInput)
+    @action(detail=True, methods=["post"], serializer_class=serializers.ApproveInput, key_scope=DECIDING)
     def approve(self, request: Request, version: str, pk: str) -> Response:
         """Approve this step."""
         task, data = self._decide(request)
@@ -227,7 +231,7 @@ class ApprovalViewSet(Idempotent, mixins.ListModelMixin, mixins.RetrieveModelMix
         return Response(serializers.TaskOutput(task).data)
 
     @extend_schema(request=serializers.RejectInput, responses=serializers.TaskOutput)
-    @action(detail=True, methods=["post"], serializer_class=serializers.RejectInput)
+    @action(detail=True, methods=["post"], serializer_class=serializers.RejectInput, key_scope=DECIDING)
     def reject(self, request: Request, version: str, pk: str) -> Response:
         """Reject the task by this step."""
         task, data = self._decide(request)

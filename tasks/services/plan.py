@@ -98,8 +98,8 @@ def plan(draft: Draft, *, by: User, now: datetime) -> Plan:
     Raises NotFound for an account that this person does not see, NotAllowed for one to spend from in vain,
     DomainError for all else.
     """
-    account = draft.account or by.personal_account
-    if draft.account is not None:
+    account = draft.account or by.default_account
+    if draft.account is not None or by.bound_to is not None:
         _may_spend(account, by)
     kind = kinds.get(draft.kind)
     spec = kind.validate(draft.spec, account)

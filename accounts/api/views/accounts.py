@@ -26,6 +26,7 @@ class AccountViewSet(ETagMixin, SparseFields, GenericViewSet):
     """Accounts that the caller is a member of, and those under accounts that the caller manages."""
 
     queryset = Account.objects.none()
+    key_scope = "accounts"
     serializer_class = AccountSerializer
     filterset_class = AccountFilter
     pagination_class = OwnFirst

@@ -10,6 +10,7 @@ from accounts.api.serializers import UserPatchSerializer, UserSerializer
 
 class MeView(GenericAPIView):
     serializer_class = UserPatchSerializer
+    key_scope = "accounts"
     pagination_class = None
     filter_backends = ()
 

@@ -34,6 +34,7 @@ class QuotaRequestViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, R
     """Requests for more hours: the caller's own and those on accounts that the caller sees."""
 
     queryset = QuotaRequest.objects.none()
+    key_scope = "accounts"
     serializer_class = QuotaRequestSerializer
     filterset_class = QuotaRequestFilter
 
@@ -54,7 +55,13 @@ class QuotaRequestViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, R
         return Response(QuotaRequestSerializer(asked).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(request=QuotaRequestApproveSerializer, responses=QuotaRequestSerializer)
-    @action(detail=True, methods=["post"], permission_classes=DECIDING, serializer_class=QuotaRequestApproveSerializer)
+    @action(
+        detail=True,
+        methods=["post"],
+        permission_classes=DECIDING,
+        serializer_class=QuotaRequestApproveSerializer,
+        key_scope="approvals:write",
+    )
     def approve(self, request: Request, version: str, pk: str) -> Response:
         """Grant the hours that were asked for, or fewer."""
         asked, data = self.get_object(), self._read()
@@ -64,7 +71,13 @@ class QuotaRequestViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, R
         return Response(QuotaRequestSerializer(asked).data)
 
     @extend_schema(request=QuotaRequestRejectSerializer, responses=QuotaRequestSerializer)
-    @action(detail=True, methods=["post"], permission_classes=DECIDING, serializer_class=QuotaRequestRejectSerializer)
+    @action(
+        detail=True,
+        methods=["post"],
+        permission_classes=DECIDING,
+        serializer_class=QuotaRequestRejectSerializer,
+        key_scope="approvals:write",
+    )
     def reject(self, request: Request, version: str, pk: str) -> Response:
         """Say no, with a reason."""
         asked, data = self.get_object(), self._read()
@@ -78,8 +91,7 @@ class QuotaRequestViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, R
 
     def _account(self, data: dict[str, Any]) -> Account:
         seen = Account.objects.visible_to(self.request.user)
-        wanted = {"pk": data["account"]} if "account" in data else {"person": self.request.user.pk}
-        account = seen.filter(**wanted).first()
+        account = seen.filter(pk=data.get("account") or self.request.user.default_account.pk).first()
         if account is None:
             raise NotFound("No such account, or not one that you see.", attr="account")
         return account
