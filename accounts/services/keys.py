@@ -119,7 +119,7 @@ def rotate_key(*, key: ApiKey, by: User, overlap: timedelta, now: datetime) -> t
             obj=key,
             by=by,
             before={"prefix": key.prefix},
-            after={"prefix": successor.prefix, "overlap_until": key.overlap_until.isoformat()},
+            after={"prefix": successor.prefix, "overlap_until": (now + overlap).isoformat()},
             now=now,
         )
     return successor, text

@@ -12,6 +12,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.choices import Role, Scope
+from accounts.ledger import check
 from accounts.ledger.models import Cap
 from accounts.models import Account, ApiKey, Membership, User
 from accounts.services import balances_of, grant_hours, keys, request_quota
@@ -20,7 +21,7 @@ from gaas.lib import clock
 from gaas.lib.ids import uuid7
 from tasks import services as tasks
 from tasks.models import Task
-from tasks.tests.rig import HOUR, a_body, a_task
+from tasks.tests.rig import HOUR, a_body, a_task, top_up
 
 pytestmark = pytest.mark.django_db
 
@@ -279,6 +280,12 @@ class TestScopes:
         assert refused(caller(make(dana)[1]).post(url, {}, format="json"), 403, "scope_missing")
         assert caller(make(dana, "approvals:write")[1]).post(url, {}, format="json").status_code == 200
 
+    def test_the_trail_says_by_which_key(self, alice):
+        key, text = make(alice)
+        caller(text).post("/api/v1/quota-requests/", {"hours": "1", "reason": "x"}, format="json")
+        event = AuditEvent.objects.get(action="quota_request.create")
+        assert (event.actor, event.actor_label) == (alice, f"{alice.email} by key gaas_{key.prefix}")
+
     def test_it_never_has_more_than_its_user(self, alice, charlie):
         task = a_task(alice)
         _, text = make(charlie)
@@ -358,6 +365,11 @@ class TestAccount:
 
 
 class TestCaps:
+    @pytest.fixture(autouse=True)
+    def _sound_books(self):
+        yield
+        assert [problem for result in check.run() for problem in result.problems] == []
+
     def test_what_is_held_through_it_counts(self, api, alice):
         key, text = make(alice, cap_gpu_ms=3 * HOUR)
         client = caller(text)
@@ -375,6 +387,16 @@ class TestCaps:
         task = client.post(TASKS, a_body(), format="json").json()["id"]
         assert client.post(f"{TASKS}{task}/cancel/", {}, format="json").status_code == 200
         assert client.post(TASKS, a_body(), format="json").status_code == 201
+
+    def test_money_is_bounded_by_a_cap_of_its_own(self, api, alice):
+        key, text = make(alice, cap_gpu_ms=0, cap_microusd=5_000_000)
+        top_up(alice.personal_account, 20_000_000)
+        client, body = caller(text), a_body(funding="wallet", max_price_per_hour_usd="2")
+        assert client.post(TASKS, body, format="json").status_code == 201
+        assert refused(client.post(TASKS, body, format="json"), 400, "cap_exceeded")
+        assert refused(client.post(TASKS, a_body(), format="json"), 400, "cap_exceeded")
+        shown = api(alice).get(f"{URL}{key.pk}/").json()
+        assert (shown["used_usd"], shown["used_microusd"], shown["used_gpu_ms"]) == ("4.000000", 4_000_000, 0)
 
     def test_other_calls_of_the_user_do_not_count(self, api, alice):
         _, text = make(alice, cap_gpu_ms=3 * HOUR)

@@ -24,16 +24,17 @@ def record(
 ) -> AuditEvent:
     """Store one event in the caller's transaction, so that deed and record stand or fall together.
 
-    `action` is "<noun>.<verb>" ("task.approve"). `by` is a user, any other object that acts (a host),
-    or None for the platform itself. The account is the object's own id if it is an account, else its
-    `account_id`. Request id and address are those of the request under way, if any.
+    `action` is "<noun>.<verb>" ("task.approve"). `by` is a user (shown with the API key, where one was used),
+    any other object that acts (a host), or None for the platform itself. The account is the object's own id
+    if it is an account, else its `account_id`. Request id and address are those of the request under way, if any.
     """
+    key = getattr(by, "through", None)
     user: Any = by if isinstance(by, models.Model) and by._meta.label == settings.AUTH_USER_MODEL else None
     account_id = obj.pk if obj._meta.label_lower == "accounts.account" else getattr(obj, "account_id", None)
     return AuditEvent.objects.create(
         action=action,
         actor=user,
-        actor_label="" if by is None else str(by)[:254],
+        actor_label="" if by is None else (f"{by} by key gaas_{key.prefix}" if key else str(by))[:254],
         object_type=obj._meta.label_lower,
         object_id=str(obj.pk),
         object_label=str(obj)[:254],
