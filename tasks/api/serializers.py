@@ -74,8 +74,11 @@ class TaskInput(StrictSerializer):
     """What a submit and a quote take."""
 
     title = TextField(max_length=200)
-    kind = TextField(max_length=20, default="script", help_text="What the spec is of: script.")
-    spec = SpecField(help_text='A script: {"command": [..]} or {"script": "…"}, and image?, network?.')
+    kind = TextField(max_length=20, default="script", initial="script", help_text="What the spec is of: script.")
+    spec = SpecField(
+        initial={"script": "echo hello"},
+        help_text='A script: {"command": [..]} or {"script": "…"}, and image?, network?.',
+    )
     account = serializers.UUIDField(required=False, help_text="Who pays; left out: your personal account.")
     funding = serializers.ChoiceField(Funding.choices, default=Funding.QUOTA)
     gpus = StrictIntegerField(min_value=1, max_value=MAX_TASK_GPUS, default=1)
