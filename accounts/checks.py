@@ -10,7 +10,7 @@ from django.core.checks import Error, register
 from accounts.services.hours import MAX_GRANT_MS
 from gaas.lib.amounts import NotExact, hours_to_ms, parse_micro
 
-REGISTRATION = ("open", "closed")
+REGISTRATION = ("open", "invite", "domains", "closed")
 
 
 @register()
@@ -22,6 +22,32 @@ def check_registration(**_: Any) -> list[Error]:
             f"REGISTRATION is {settings.REGISTRATION!r}.",
             hint=f"Set one of: {', '.join(REGISTRATION)}.",
             id="accounts.E001",
+        )
+    ]
+
+
+@register()
+def check_registration_domains(**_: Any) -> list[Error]:
+    if settings.REGISTRATION != "domains" or settings.REGISTRATION_DOMAINS:
+        return []
+    return [
+        Error(
+            "REGISTRATION is domains, and REGISTRATION_DOMAINS names none.",
+            hint="Name those whose addresses may register, separated by commas, as in example.org,example.com.",
+            id="accounts.E004",
+        )
+    ]
+
+
+@register()
+def check_google(**_: Any) -> list[Error]:
+    if bool(settings.GOOGLE_CLIENT_ID) == bool(settings.GOOGLE_CLIENT_SECRET):
+        return []
+    return [
+        Error(
+            "Of GOOGLE_CLIENT_ID and GOOGLE_CLIENT_SECRET one is missing.",
+            hint="Set both as the console of the provider shows them, or neither.",
+            id="accounts.E005",
         )
     ]
 

@@ -29,6 +29,7 @@ MENU: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("Groups", "groups", "auth.group"),
             ("Log-ins", "key", "accounts.tokenfamily"),
             ("API keys", "vpn_key", "accounts.apikey"),
+            ("Wrong log-ins", "lock", "axes.accessattempt"),
         ],
     ),
     (

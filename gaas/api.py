@@ -14,15 +14,7 @@ urlpatterns = [
     re_path(r"^(?P<version>v1)/", include(routes)),
     re_path(r"^agent/(?P<version>v1)/", include(agent_routes)),
     path("schema/", SpectacularAPIView.as_view(throttle_classes=[]), name="schema"),
-    path(
-        "docs/",
-        pages.with_policy(SpectacularSwaggerSplitView.as_view(throttle_classes=[]), pages.DOCS_POLICY),
-        name="docs",
-    ),
-    path(
-        "redoc/",
-        pages.with_policy(SpectacularRedocView.as_view(throttle_classes=[]), pages.DOCS_POLICY),
-        name="redoc",
-    ),
+    path("docs/", SpectacularSwaggerSplitView.as_view(throttle_classes=[]), name="docs"),
+    path("redoc/", SpectacularRedocView.as_view(throttle_classes=[]), name="redoc"),
     re_path(r"^.*$", pages.unknown_route),
 ]

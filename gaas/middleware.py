@@ -60,6 +60,9 @@ class RequestLog:
             else:
                 response = self.get_response(request)
             response["X-Request-ID"] = request_id
+            if limit := getattr(request, "rate_limit", None):
+                for name, value in zip(("Limit", "Remaining", "Reset"), limit, strict=True):
+                    response[f"RateLimit-{name}"] = str(value)
             _log_response(request, response, line, request_id, started)
             return response
         finally:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import wraps
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template import loader
 from django.views.decorators.csrf import csrf_exempt
@@ -15,26 +14,6 @@ from django.views.decorators.http import require_safe
 from accounts.services import balances_of
 from gaas.lib.amounts import show_hours
 from gaas.lib.rest.refusals import DETAIL_OF_500, refusal, wants_json
-
-POLICY = (
-    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
-)
-# Swagger and ReDoc write styles into the page, ReDoc works in a blob; neither may call another house
-# (ReDoc's bundle asks for its maker's logo).
-DOCS_POLICY = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'") + "; worker-src blob:"
-
-
-def with_policy(view: Any, policy: str) -> Any:
-    """Send a Content-Security-Policy with what a view answers."""
-
-    @wraps(view)
-    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response: HttpResponseBase = view(request, *args, **kwargs)
-        response["Content-Security-Policy"] = policy
-        return response
-
-    return answer
 
 
 @require_safe

@@ -53,6 +53,13 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "drf_standardized_errors",
     "django_dramatiq",
+    "allauth",
+    "allauth.account",
+    "allauth.socialaccount",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "axes",
+    "csp",
     "gaas",
     "gaas.audit",
     "gaas.outbox",
@@ -64,6 +71,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "gaas.csp.PolicyMiddleware",
     "gaas.middleware.RequestLog",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -75,6 +83,8 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "accounts.pages.middleware.Gate",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 APPEND_SLASH = False
@@ -149,10 +159,22 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
-LOGIN_URL = "/api-auth/login/"
+LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/"
-REGISTRATION = env.str("REGISTRATION", default="open")  # open | closed
+AUTHENTICATION_BACKENDS = [
+    # First, so that whoever is locked out costs no password hash, whichever way the log-in came.
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+REGISTRATION = env.str("REGISTRATION", default="open")  # open | invite | domains | closed
+REGISTRATION_DOMAINS = [domain.lower().lstrip("@") for domain in env.list("REGISTRATION_DOMAINS", default=[])]
+REQUIRE_VERIFIED_EMAIL = env.bool("REQUIRE_VERIFIED_EMAIL", default=False)
+STAFF_MFA = env.bool("STAFF_MFA", default=False)
+PASSWORD_RESET_TIMEOUT = env.int("PASSWORD_RESET_SECONDS", default=3600)
+GOOGLE_CLIENT_ID = env.str("GOOGLE_CLIENT_ID", default="")
+GOOGLE_CLIENT_SECRET = env.str("GOOGLE_CLIENT_SECRET", default="")
+GOOGLE_ISSUER = env.str("GOOGLE_ISSUER", default="https://accounts.google.com").rstrip("/")
 WELCOME_HOURS = env.str("WELCOME_HOURS", default="10")
 MAX_TASK_HOURS = env.str("MAX_TASK_HOURS", default="168")
 ALLOW_SIMULATED = env.bool("ALLOW_SIMULATED", default=False)
@@ -171,6 +193,51 @@ SIMPLE_JWT = {
     "USER_ID_CLAIM": "user_id",
 }
 REFRESH_GRACE_SECONDS = env.int("REFRESH_GRACE_SECONDS", default=10)
+
+# Wrong log-ins are counted by accounts.services.lockout.
+LOG_IN_FAILURES = env.int("LOG_IN_FAILURES", default=5)
+LOG_IN_FAILURES_OF_ADDRESS = env.int("LOG_IN_FAILURES_OF_ADDRESS", default=50)
+LOCK_SECONDS = env.int("LOCK_SECONDS", default=900)
+AXES_HANDLER = "accounts.services.lockout.Handler"
+AXES_FAILURE_LIMIT = "accounts.services.lockout.limit"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "ip_address"]
+AXES_COOLOFF_TIME = "accounts.services.lockout.cool_off"
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = True
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+AXES_USERNAME_CALLABLE = "accounts.services.lockout.name_of"
+AXES_CLIENT_IP_CALLABLE = "accounts.services.lockout.address_of"
+AXES_SENSITIVE_PARAMETERS = [
+    *("password", "current_password", "new_password", "otp", "code", "token", "key"),
+    *("credential", "id_token", "refresh", "csrfmiddlewaretoken"),
+]
+# Its middleware would answer the fifth wrong log-in as if it were the sixth.
+SILENCED_SYSTEM_CHECKS = ["axes.W002"]
+
+# Registration, letters, links and limits are our own; django-allauth keeps log-in stages and second factors.
+ACCOUNT_ADAPTER = "accounts.pages.adapters.AccountAdapter"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_RATE_LIMITS = False
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_FORMS = {"login": "accounts.pages.forms.LogInForm"}
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+MFA_ADAPTER = "accounts.pages.adapters.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_FORMS = {
+    "authenticate": "accounts.pages.forms.CodeForm",
+    "reauthenticate": "accounts.pages.forms.CodeAgainForm",
+}
+MFA_TOTP_ISSUER = "GaaS"
+MFA_TOTP_TOLERANCE = 1
+MFA_ALLOW_UNVERIFIED_EMAIL = not REQUIRE_VERIFIED_EMAIL
+# WebAuthn takes http from localhost alone; browsers refuse it elsewhere anyway.
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not IS_HTTPS
+SOCIALACCOUNT_PROVIDERS: dict[str, dict[str, object]] = {}
 
 # --- Timers, in seconds (chaos tests divide them by twenty) ---------------------------------------
 _scale = env.float("TIMER_SCALE", default=1.0)
@@ -232,6 +299,7 @@ REST_FRAMEWORK = {
         "token": env.str("THROTTLE_TOKEN", default="10/min"),
         "token_address": env.str("THROTTLE_TOKEN_ADDRESS", default="60/min"),
         "register": env.str("THROTTLE_REGISTER", default="10/min"),
+        "reset": env.str("THROTTLE_RESET", default="10/min"),
         "refresh": env.str("THROTTLE_REFRESH", default="60/min"),
         "quote": env.str("THROTTLE_QUOTE", default="120/min"),
         "join": env.str("THROTTLE_JOIN", default="60/min"),

@@ -1,7 +1,16 @@
 from accounts.admin.accounts import AccountAdmin
 from accounts.admin.api_keys import ApiKeyAdmin
+from accounts.admin.log_in_failures import LogInFailureAdmin
 from accounts.admin.quota_requests import QuotaRequestAdmin
 from accounts.admin.token_families import TokenFamilyAdmin
 from accounts.admin.users import GroupAdmin, UserAdmin
 
-__all__ = ["AccountAdmin", "ApiKeyAdmin", "GroupAdmin", "QuotaRequestAdmin", "TokenFamilyAdmin", "UserAdmin"]
+__all__ = [
+    "AccountAdmin",
+    "ApiKeyAdmin",
+    "GroupAdmin",
+    "LogInFailureAdmin",
+    "QuotaRequestAdmin",
+    "TokenFamilyAdmin",
+    "UserAdmin",
+]

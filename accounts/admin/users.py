@@ -16,6 +16,7 @@ from unfold.forms import AdminPasswordChangeForm
 
 from accounts.admin.forms import UserAddForm, UserForm
 from accounts.models import User
+from accounts.services import second_factor
 from gaas.lib import clock
 from gaas.lib.admin import LeanAdmin
 from gaas.lib.reasons import verb_action
@@ -44,7 +45,7 @@ class UserAdmin(DjangoUserAdmin, LeanAdmin):
     )
     add_fieldsets = ((None, {"fields": ("email", "name", "usable_password", "password1", "password2")}),)
     actions = ("switch_off",)
-    actions_detail = ("new_password", "switch_off")
+    actions_detail = ("new_password", "remove_second_factor", "switch_off")
 
     @action(description="Set a new password", icon="key", permissions=["change"])
     def new_password(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -61,6 +62,23 @@ class UserAdmin(DjangoUserAdmin, LeanAdmin):
     )
     def switch_off(self, request: HttpRequest, user: User, data: dict[str, Any]) -> None:
         user.switch_off(by=request.user, now=clock.now())
+
+    @verb_action(
+        description="Remove the second factor",
+        done="left without a second factor",
+        permissions=["change"],
+        icon="phonelink_erase",
+        variant=ActionVariant.DANGER,
+        applies=second_factor.is_set,
+    )
+    def remove_second_factor(self, request: HttpRequest, user: User, data: dict[str, Any]) -> None:
+        second_factor.remove_all(user=user, by=request.user, now=clock.now())
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """Store the form; who is switched off by it is logged out, as by the button."""
+        super().save_model(request, obj, form, change)
+        if "is_active" in form.changed_data and not obj.is_active:
+            obj.end_log_ins(now=clock.now())
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         """Keep who is no superuser from raising anybody, themselves included."""

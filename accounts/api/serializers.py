@@ -11,7 +11,7 @@ from accounts.choices import AccountKind, PaysFrom, QuotaRequestStatus, Role
 from accounts.ledger.models import Transfer
 from accounts.services.hours import MAX_GRANT_MS
 from gaas.lib.amounts import show_hours, show_micro
-from gaas.lib.rest.fields import HoursField, TextField, UsdField
+from gaas.lib.rest.fields import HoursField, StrictBooleanField, TextField, UsdField
 from gaas.lib.rest.serializers import StrictSerializer
 
 
@@ -41,6 +41,36 @@ class EmailKeySerializer(StrictSerializer):
 class LogInSerializer(StrictSerializer):
     email = TextField(max_length=254)
     password = TextField(max_length=256, trim_whitespace=False, style={"input_type": "password"})
+    otp = TextField(
+        max_length=64,
+        allow_blank=True,
+        required=False,
+        help_text="The code of the authenticator app, or a recovery code, where a second factor is set.",
+    )
+
+
+class LogOutSerializer(StrictSerializer):
+    refresh = TextField(max_length=4096)
+    everywhere = StrictBooleanField(default=True, help_text="False ends this log-in alone.")
+
+
+class ResetSerializer(StrictSerializer):
+    email = serializers.EmailField(max_length=254)
+
+
+class ResetConfirmSerializer(StrictSerializer):
+    uid = TextField(max_length=64)
+    token = TextField(max_length=128)
+    new_password = TextField(max_length=256, trim_whitespace=False, style={"input_type": "password"})
+
+
+class ChangePasswordSerializer(StrictSerializer):
+    current_password = TextField(max_length=256, trim_whitespace=False, style={"input_type": "password"})
+    new_password = TextField(max_length=256, trim_whitespace=False, style={"input_type": "password"})
+
+
+class DetailSerializer(serializers.Serializer):
+    detail = serializers.CharField()
 
 
 class TokenPairSerializer(serializers.Serializer):

@@ -1,4 +1,4 @@
-"""Let a person in."""
+"""Let a person in, and make sure of their address."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
-from django.contrib.auth.password_validation import validate_password
 from django.core import signing
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from accounts.models import User
 from accounts.querysets import normal_email
+from accounts.services.passwords import WeakPassword, check_strength
 from gaas.lib import clock
 from gaas.lib.errors import DomainError, NotAllowed
 from gaas.outbox import services as outbox
+
+__all__ = ["WeakPassword"]
 
 SALT = "accounts.verify_email"
 KEY_AGE = timedelta(days=3)
 
 
 class RegistrationClosed(NotAllowed):
-    """State that this platform takes nobody in over the API."""
+    """State that this platform does not take this address in."""
 
     code = "registration_closed"
 
@@ -33,26 +35,23 @@ class BadKey(DomainError):
     code = "invalid_email_key"
 
 
-class WeakPassword(DomainError):
-    """State what is wrong with a password."""
+class EmailNotVerified(NotAllowed):
+    """State that the address has to be confirmed first."""
 
-    code = "weak_password"
+    code = "email_not_verified"
 
 
-def register(*, email: str, password: str, name: str = "") -> None:
+def register(*, email: str, password: str, name: str = "", is_invited: bool = False) -> None:
     """Make a user with a personal account and its hours, and write to the address.
 
     Nothing tells the caller whether the address was taken: answer, errors and time (a password is hashed
     either way) are the same; the owner of a taken address gets a letter instead. Of parallel calls with one
-    address the unique index lets one through. Raises RegistrationClosed and WeakPassword.
+    address the unique index lets one through. `is_invited` says that the caller has shown an invitation to
+    this very address. Raises RegistrationClosed and WeakPassword.
     """
-    if settings.REGISTRATION != "open":
-        raise RegistrationClosed("This platform takes no registrations; ask its staff for an account.")
     email = normal_email(email)
-    try:
-        validate_password(password, User(email=email, name=name))
-    except ValidationError as weak:
-        raise WeakPassword(" ".join(weak.messages), attr="password") from weak
+    check_open(email=email, is_invited=is_invited)
+    check_strength(password, User(email=email, name=name))
     # Hashed before the look-up, so that the long part is the same for all.
     hashed = make_password(password)
     try:
@@ -79,9 +78,53 @@ def register(*, email: str, password: str, name: str = "") -> None:
         _write_again(User.objects.get(email=email))
 
 
+def check_open(*, email: str, is_invited: bool = False) -> None:
+    """Raise RegistrationClosed unless REGISTRATION lets this address in; an invitation does wherever any does."""
+    mode = settings.REGISTRATION
+    if mode == "open" or (is_invited and mode != "closed"):
+        return
+    if mode == "domains":
+        if email.rpartition("@")[2] in settings.REGISTRATION_DOMAINS:
+            return
+        raise RegistrationClosed(
+            f"This platform takes addresses at {', '.join(settings.REGISTRATION_DOMAINS)} only.", attr="email"
+        )
+    if mode == "invite":
+        raise RegistrationClosed("This platform takes whoever is invited; follow the link of your invitation.")
+    raise RegistrationClosed("This platform takes no registrations; ask its staff for an account.")
+
+
+def check_verified(user: User, *, is_needed: bool | None = None) -> None:
+    """Raise EmailNotVerified for an unconfirmed address, where REQUIRE_VERIFIED_EMAIL or the caller needs it."""
+    needed = settings.REQUIRE_VERIFIED_EMAIL if is_needed is None else is_needed
+    if needed and user.email_verified_at is None:
+        raise EmailNotVerified(
+            f"Confirm your address first, by its letter. For a new one: {settings.BASE_URL}/accounts/verify-email/"
+        )
+
+
 def verification_key(user: User) -> str:
     """Make the key that proves that its bearer reads this user's mail; it is good for this address alone."""
     return signing.dumps([str(user.pk), user.email], salt=SALT)
+
+
+def ask_verification(*, email: str, now: datetime) -> None:
+    """Send the key again to an unconfirmed address, at most once a minute.
+
+    Nothing tells the caller whether there is one: for all others, the same is written and rolled back.
+    """
+    user = User.objects.filter(email=normal_email(email), is_active=True, email_verified_at=None).first()
+    with transaction.atomic():
+        to = user or User(email=email)
+        outbox.post(
+            to=to.email,
+            subject="Confirm your address on GaaS",
+            template="mail/verify.txt",
+            context={"user": to, "base_url": settings.BASE_URL, "key": verification_key(to)},
+            key=f"verify:{to.pk}:{now:%Y-%m-%dT%H:%M}",
+        )
+        if user is None:
+            transaction.set_rollback(True)
 
 
 def verify_email(*, key: str, now: datetime) -> str:
@@ -96,9 +139,7 @@ def verify_email(*, key: str, now: datetime) -> str:
     except (signing.BadSignature, ValueError, TypeError, ValidationError):
         user = None
     if user is None:
-        raise BadKey(
-            "This key is not valid or too old; register once more with the address for a new letter.", attr="key"
-        )
+        raise BadKey("This key is not valid or too old; ask for a new letter.", attr="key")
     User.objects.filter(pk=user.pk, email_verified_at=None).update(email_verified_at=now, updated_at=now)
     return user.email
 

@@ -17,6 +17,8 @@ from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 from rest_framework_simplejwt.utils import get_md5_hash_password
 
 from accounts.models import TokenFamily, User
+from accounts.services import lockout, second_factor
+from accounts.services.register import check_verified
 from gaas.lib import clock
 from gaas.lib.errors import DomainError
 
@@ -39,17 +41,30 @@ class TokenPair:
     refresh: str
 
 
-def log_in(*, email: str, password: str, request: HttpRequest | None = None) -> TokenPair:
-    """Exchange address and password for tokens.
+def log_in(*, email: str, password: str, request: HttpRequest, otp: str = "") -> TokenPair:
+    """Exchange address and password, and a code where a second factor is set, for tokens.
 
     Unknown addresses and inactive users cost a password hash too (Django's backend sees to it) and get
-    the same LogInRefused. An older kind of hash is written anew in the first kind.
+    the same LogInRefused. An older kind of hash is written anew in the first kind. Raises LockedOut before
+    any hash, and what `admit` raises.
     """
+    lockout.check(email=email, request=request)
     user = authenticate(request, username=email, password=password)
     if user is None:
         raise LogInRefused(
             "No active account has this address and password.", code="no_active_account", headers=CHALLENGE
         )
+    return admit(user=user, otp=otp, request=request)
+
+
+def admit(*, user: User, request: HttpRequest, otp: str = "") -> TokenPair:
+    """Give tokens to whoever has proven the first factor, if nothing else is asked for.
+
+    Raises EmailNotVerified, and OtpRequired, OtpInvalid, SecondFactorMissing and LockedOut for the second factor.
+    """
+    second_factor.demand(user=user, otp=otp, request=request)
+    check_verified(user)
+    lockout.forgive(email=user.email, request=request)
     return open_log_in(user=user)
 
 
@@ -97,13 +112,17 @@ def refresh_log_in(*, token: str) -> TokenPair:
     raise _refused()
 
 
-def log_out(*, token: str) -> None:
-    """End the family of a refresh token; access tokens of it are refused from now on.
+def log_out(*, token: str, everywhere: bool = True) -> None:
+    """End every log-in of a refresh token's user, or the token's own alone.
 
-    A family that has ended already stays so. Raises LogInRefused for what is no refresh token of ours.
+    Access tokens and browsers are refused from now on. A log-in that has ended already stays so and ends no
+    others. Raises LogInRefused for what is no refresh token of ours.
     """
     read = _read(RefreshToken, token)
-    TokenFamily.objects.filter(pk=_uuid(read), user=_user_id(read)).end(now=clock.now())
+    now = clock.now()
+    family = TokenFamily.objects.filter(pk=_uuid(read), user=_user_id(read))
+    if family.end(now=now) and everywhere:
+        User.objects.get(pk=_user_id(read)).end_log_ins(now=now)
 
 
 def live_log_in(*, token: str, kinds: tuple[type[Token], ...] = (AccessToken,)) -> tuple[User, Token]:

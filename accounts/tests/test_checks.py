@@ -9,12 +9,30 @@ def ids(found):
     return [message.id for message in found]
 
 
-def test_registration_is_open_or_closed(settings):
-    for good in ("open", "closed"):
+def test_registration_is_one_of_its_modes(settings):
+    for good in ("open", "invite", "domains", "closed"):
         settings.REGISTRATION = good
         assert checks.check_registration() == []
     settings.REGISTRATION = "opne"
     assert ids(checks.check_registration()) == ["accounts.E001"]
+
+
+def test_domains_are_named_where_they_decide(settings):
+    settings.REGISTRATION = "domains"
+    settings.REGISTRATION_DOMAINS = ["example.test"]
+    assert checks.check_registration_domains() == []
+    settings.REGISTRATION_DOMAINS = []
+    assert ids(checks.check_registration_domains()) == ["accounts.E004"]
+    settings.REGISTRATION = "open"
+    assert checks.check_registration_domains() == []
+
+
+def test_google_has_an_id_and_a_secret_or_neither(settings):
+    assert checks.check_google() == []
+    settings.GOOGLE_CLIENT_ID = "x"
+    assert ids(checks.check_google()) == ["accounts.E005"]
+    settings.GOOGLE_CLIENT_SECRET = "y"
+    assert checks.check_google() == []
 
 
 def test_welcome_hours_are_a_plain_decimal(settings):

@@ -29,7 +29,7 @@ def web() -> Client:
 class TestLanding:
     def test_it_says_what_this_is_and_where_to_go(self, web: Client) -> None:
         text = page(web.get("/"))
-        for link in ["/api-auth/login/?next=/", "/api/docs/", "/api/redoc/", "/api/schema/"]:
+        for link in ["/accounts/login/", "/accounts/signup/", "/api/docs/", "/api/redoc/", "/api/schema/"]:
             assert f'href="{link}"' in text
         assert "10 GPU-hours" in text
         assert "'self'" in web.get("/")["Content-Security-Policy"]
@@ -69,34 +69,6 @@ class TestLanding:
         assert "auth/register" not in page(web.get("/"))
 
 
-class TestLogIn:
-    def test_it_logs_in_and_out(self, web: Client, alice: Any) -> None:
-        from gaas.tests.cast import PASSWORD
-
-        assert 'autocomplete="username"' in page(web.get("/api-auth/login/?next=/"))
-        answer = web.post("/api-auth/login/", {"username": "Alice@Example.test", "password": PASSWORD, "next": "/"})
-        assert (answer.status_code, answer["Location"]) == (302, "/")
-        assert "Hello, Alice" in page(web.get("/"))
-        web.post("/api-auth/logout/")
-        assert "Hello" not in page(web.get("/"))
-
-    def test_it_says_what_was_wrong(self, web: Client, alice: Any) -> None:
-        text = page(web.post("/api-auth/login/", {"username": "alice@example.test", "password": "no"}))
-        assert 'role="alert"' in text
-
-    @pytest.mark.parametrize("target", ["//evil.example", "https:evil.example", "/\\evil.example", "javascript:x"])
-    def test_it_leads_nowhere_else(self, web: Client, alice: Any, target: str) -> None:
-        from gaas.tests.cast import PASSWORD
-
-        form = {"username": "alice@example.test", "password": PASSWORD, "next": target}
-        assert web.post("/api-auth/login/", form)["Location"] == "/"
-
-    def test_it_wants_the_form_s_own_token(self, alice: Any) -> None:
-        strict = Client(enforce_csrf_checks=True)
-        text = page(strict.post("/api-auth/login/", {"username": "x", "password": "y"}), status=403)
-        assert "out of date" in text
-
-
 class TestErrorPages:
     def test_it_shows_a_page_to_people(self, web: Client) -> None:
         assert "Nothing here" in page(web.get("/nowhere"), status=404)
@@ -116,7 +88,7 @@ class TestErrorPages:
 
 
 class TestAssets:
-    PATHS = ("/", "/api-auth/login/", "/nowhere", "/api/docs/", "/api/redoc/", "/api/v1/accounts/")
+    PATHS = ("/", "/accounts/", "/accounts/sessions/", "/nowhere", "/api/docs/", "/api/redoc/", "/api/v1/accounts/")
 
     @pytest.mark.parametrize("path", PATHS)
     def test_it_takes_nothing_from_elsewhere(self, web: Client, alice: Any, path: str) -> None:

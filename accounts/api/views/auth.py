@@ -7,23 +7,29 @@ from typing import Any
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.generics import GenericAPIView
-from rest_framework.permissions import AllowAny
+from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from accounts import services
 from accounts.api.serializers import (
+    ChangePasswordSerializer,
+    DetailSerializer,
     EmailKeySerializer,
     LogInSerializer,
+    LogOutSerializer,
     RefreshSerializer,
     RegisteredSerializer,
     RegisterSerializer,
+    ResetConfirmSerializer,
+    ResetSerializer,
     TokenPairSerializer,
     VerifiedSerializer,
     VerifySerializer,
 )
-from accounts.services import tokens
+from accounts.services import passwords, tokens
 from gaas.lib import clock
 from gaas.lib.rest.throttles import ScopedThrottle, TokenAddressThrottle, TokenThrottle
 
@@ -85,7 +91,7 @@ class LogInView(OpenView):
 
     @extend_schema(operation_id="auth_token", responses=TokenPairSerializer)
     def post(self, request: Request, version: str) -> Response:
-        """Exchange address and password for an access and a refresh token."""
+        """Exchange address and password for an access and a refresh token; `otp` too where a second factor is set."""
         return Response(_shown(tokens.log_in(request=request._request, **self.read(request))), headers=NO_STORE)
 
 
@@ -111,14 +117,55 @@ class VerifyView(OpenView):
 
 
 class LogOutView(OpenView):
-    serializer_class = RefreshSerializer
+    serializer_class = LogOutSerializer
     throttle_scope = "refresh"
 
     @extend_schema(operation_id="auth_logout", responses={204: None})
     def post(self, request: Request, version: str) -> Response:
-        """End the log-in of a refresh token, its access tokens included."""
-        tokens.log_out(token=self.read(request)["refresh"])
+        """End every log-in of a refresh token's user, or with `everywhere: false` the token's own alone.
+
+        Access tokens and browsers are refused from now on.
+        """
+        data = self.read(request)
+        tokens.log_out(token=data["refresh"], everywhere=data["everywhere"])
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class ResetView(OpenView):
+    serializer_class = ResetSerializer
+    throttle_scope = "reset"
+
+    @extend_schema(operation_id="auth_password_reset", responses=DetailSerializer)
+    def post(self, request: Request, version: str) -> Response:
+        """Ask for a letter with a link that sets a new password; the answer is the same for every address."""
+        passwords.ask_reset(now=clock.now(), **self.read(request))
+        return Response({"detail": "If this address has an account, a letter is on its way to it."}, headers=NO_STORE)
+
+
+class ResetConfirmView(OpenView):
+    serializer_class = ResetConfirmSerializer
+    throttle_scope = "reset"
+
+    @extend_schema(operation_id="auth_password_reset_confirm", responses=DetailSerializer)
+    def post(self, request: Request, version: str) -> Response:
+        """Set a new password by what stands in the letter's link, once. Every log-in of the user ends."""
+        passwords.confirm_reset(now=clock.now(), **self.read(request))
+        return Response({"detail": "The password is set; log in with it."}, headers=NO_STORE)
+
+
+class ChangePasswordView(OpenView):
+    """The only one here that asks who calls."""
+
+    serializer_class = ChangePasswordSerializer
+    authentication_classes = api_settings.DEFAULT_AUTHENTICATION_CLASSES
+    permission_classes = (IsAuthenticated,)
+    throttle_scope = "reset"
+
+    @extend_schema(operation_id="auth_password_change", responses=DetailSerializer)
+    def post(self, request: Request, version: str) -> Response:
+        """Set a new password by the present one. Every log-in of the user ends, this one too."""
+        passwords.change(user=request.user, request=request._request, now=clock.now(), **self.read(request))
+        return Response({"detail": "The password is changed; log in with it."}, headers=NO_STORE)
 
 
 def _shown(pair: tokens.TokenPair) -> dict[str, str]:

@@ -15,12 +15,36 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle
 
+from gaas.lib.errors import DomainError
 from gaas.lib.rest.address import address_group, client_address
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView  # which imports this module for its defaults
 
 _PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+# Where guesses are counted: without the count there are no answers.
+FAIL_CLOSED = frozenset({"token", "token_address", "register", "reset"})
+
+
+class CannotCount(DomainError):
+    """Refuse what must be counted while the shared cache is away."""
+
+    status = 503
+    code = "cannot_count"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Log-ins cannot be counted right now, so none is looked at. Try again in a moment.",
+            headers={"Retry-After": "5"},
+        )
+
+
+class TooManyCalls(DomainError):
+    """Refuse a call too many on a page, in the words of the API."""
+
+    status = 429
+    code = "throttled"
 
 
 class WindowThrottle(BaseThrottle):
@@ -49,10 +73,13 @@ class WindowThrottle(BaseThrottle):
         number, _, period = rate.partition("/")
         try:
             count, self._seconds_left = _count(scope, identity, _PERIODS[period[0]])
-        except Exception:
-            # A cache that is away must not take the whole API with it.
+        except Exception as away:
             structlog.stdlib.get_logger("error").exception("throttle_cache_unreachable", scope=scope)
+            if scope in FAIL_CLOSED:
+                raise CannotCount from away
+            # A cache that is away must not take the whole API with it.
             return True
+        _note(request, int(number), max(0, int(number) - count), self._seconds_left)
         return count <= int(number)
 
     def wait(self) -> float | None:
@@ -80,8 +107,7 @@ class TokenThrottle(WindowThrottle):
     def identity(self, request: Request, view: APIView) -> str | None:
         data = request.data
         email = data.get("email") if isinstance(data, Mapping) else None
-        name = unicodedata.normalize("NFKC", email).strip().casefold() if isinstance(email, str) else ""
-        return f"{address_of(request)} {name}"
+        return f"{address_of(request)} {account_name(email)}"
 
 
 class TokenAddressThrottle(WindowThrottle):
@@ -93,9 +119,44 @@ class TokenAddressThrottle(WindowThrottle):
         return address_of(request)
 
 
+def count_log_in(*, email: str, meta: Mapping[str, Any]) -> None:
+    """Count a log-in on a page with those over the API. Raises TooManyCalls and CannotCount."""
+    count_call("token", meta=meta, name=account_name(email))
+    count_call("token_address", meta=meta)
+
+
+def count_call(scope: str, *, meta: Mapping[str, Any], name: str = "") -> None:
+    """Count a call outside of DRF in a scope that fails closed. Raises TooManyCalls and CannotCount."""
+    number, _, period = api_settings.DEFAULT_THROTTLE_RATES[scope].partition("/")
+    identity = _address(meta)
+    try:
+        count, left = _count(scope, f"{identity} {name}" if name else identity, _PERIODS[period[0]])
+    except Exception as away:
+        structlog.stdlib.get_logger("error").exception("throttle_cache_unreachable", scope=scope)
+        raise CannotCount from away
+    if count > int(number):
+        raise TooManyCalls(f"Too many tries. Wait {left} seconds.", headers={"Retry-After": str(left)})
+
+
+def account_name(email: Any) -> str:
+    """Write an address the one way it is counted under."""
+    return unicodedata.normalize("NFKC", email).strip().casefold() if isinstance(email, str) else ""
+
+
 def address_of(request: Request) -> str:
     """Name the address a request is counted under."""
-    return f"address:{address_group(client_address(request.META))}"
+    return _address(request.META)
+
+
+def _note(request: Request, limit: int, left: int, seconds: int) -> None:
+    """Keep the tightest of the limits a call was counted in for the answer's headers (gaas.middleware)."""
+    told = getattr(request._request, "rate_limit", None)
+    if told is None or left < told[1]:
+        request._request.rate_limit = (limit, left, seconds)  # type: ignore[attr-defined]
+
+
+def _address(meta: Mapping[str, Any]) -> str:
+    return f"address:{address_group(client_address(meta))}"
 
 
 def caller(request: Request) -> str:

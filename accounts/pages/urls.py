@@ -1,0 +1,26 @@
+"""Pages of people's log-ins, under /accounts/, by the names that django-allauth looks for."""
+
+from __future__ import annotations
+
+from allauth.account import views as allauth
+from django.urls import include, path
+
+from accounts.pages import log_ins, views
+
+urlpatterns = [
+    path("", log_ins.Overview.as_view(), name="account_overview"),
+    path("signup/", views.SignUp.as_view(), name="account_signup"),
+    path("login/", views.LogIn.as_view(), name="account_login"),
+    path("logout/", views.LogOut.as_view(), name="account_logout"),
+    path("inactive/", allauth.account_inactive, name="account_inactive"),
+    path("reauthenticate/", allauth.reauthenticate, name="account_reauthenticate"),
+    path("verify-email/", views.VerifyEmail.as_view(), name="account_verify_email"),
+    path("verify-email/letter/", views.AskVerification.as_view(), name="account_ask_verification"),
+    path("verify-email/first/", views.VerifyFirst.as_view(), name="account_verify_email_first"),
+    path("password/change/", views.ChangePassword.as_view(), name="account_change_password"),
+    path("password/reset/", views.AskReset.as_view(), name="account_reset_password"),
+    path("password/reset/confirm/", views.ConfirmReset.as_view(), name="account_confirm_reset"),
+    path("sessions/", log_ins.LogIns.as_view(), name="account_log_ins"),
+    path("connections/", log_ins.Connections.as_view(), name="socialaccount_connections"),
+    path("2fa/", include("allauth.mfa.urls")),
+]

@@ -1,0 +1,128 @@
+"""New passwords: by a letter, or by the present one. Each ends every log-in of the user."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth import authenticate
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.password_validation import validate_password
+from django.contrib.auth.tokens import default_token_generator
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.http import HttpRequest
+
+from accounts.models import User
+from accounts.querysets import normal_email
+from accounts.services import lockout
+from gaas.audit.services import record
+from gaas.lib.errors import DomainError
+from gaas.outbox import services as outbox
+
+
+class WeakPassword(DomainError):
+    """State what is wrong with a password."""
+
+    code = "weak_password"
+
+
+class BadResetToken(DomainError):
+    """State that a letter's link sets no password any more."""
+
+    code = "invalid_reset_token"
+
+
+class WrongPassword(DomainError):
+    """State that the present password is another one."""
+
+    code = "wrong_password"
+
+
+def check_strength(password: str, user: User, *, attr: str = "password") -> None:
+    """Raise WeakPassword with all that is wrong."""
+    try:
+        validate_password(password, user)
+    except ValidationError as weak:
+        raise WeakPassword(" ".join(weak.messages), attr=attr) from weak
+
+
+def ask_reset(*, email: str, now: datetime) -> None:
+    """Send the owner of an address a link by which a new password is set, at most one a minute.
+
+    Nothing tells the caller whether there is one: for nobody, the same is written and rolled back.
+    """
+    user = User.objects.filter(email=normal_email(email), is_active=True).first()
+    with transaction.atomic():
+        _write(user or User(email=email, password="!"), now)  # noqa: S106  nobody's
+        if user is None:
+            transaction.set_rollback(True)
+
+
+def confirm_reset(*, uid: str, token: str, new_password: str, now: datetime) -> User:
+    """Set a password by a letter's link, once; whoever did reads the mail of the address, so it is confirmed too.
+
+    Of parallel calls one wins, since the row is changed only where it still has the old password. Raises
+    BadResetToken and WeakPassword.
+    """
+    user = _owner(uid)
+    if user is None or not default_token_generator.check_token(user, token):
+        raise BadResetToken("This link is used, too old or not ours. Ask for a new letter.", attr="token")
+    check_strength(new_password, user, attr="new_password")
+    with transaction.atomic():
+        if not _set(user, new_password, now):
+            raise BadResetToken("This link is used. Ask for a new letter.", attr="token")
+        User.objects.filter(pk=user.pk, email_verified_at=None).update(email_verified_at=now)
+        lockout.forgive_everywhere(email=user.email)
+        record(action="user.reset_password", obj=user, by=user, now=now)
+    return user
+
+
+def change(*, user: User, current_password: str, new_password: str, request: HttpRequest, now: datetime) -> None:
+    """Set a password by the present one. Raises WrongPassword, LockedOut, WeakPassword."""
+    lockout.check(email=user.email, request=request)
+    if authenticate(request, username=user.email, password=current_password) != user:
+        raise WrongPassword("This is not your present password.", attr="current_password")
+    user.refresh_from_db(fields=["password"])  # an older kind of hash was written anew
+    check_strength(new_password, user, attr="new_password")
+    with transaction.atomic():
+        if not _set(user, new_password, now):
+            raise WrongPassword("Your password was changed elsewhere a moment ago.", attr="current_password")
+        lockout.forgive(email=user.email, request=request)
+        record(action="user.change_password", obj=user, by=user, now=now)
+
+
+def _set(user: User, password: str, now: datetime) -> bool:
+    changed = User.objects.filter(pk=user.pk, password=user.password, is_active=True).update(
+        password=make_password(password), updated_at=now
+    )
+    if changed:
+        user.refresh_from_db(fields=["password"])
+        user.end_log_ins(now=now)
+    return bool(changed)
+
+
+def _owner(uid: str) -> User | None:
+    try:
+        return User.objects.filter(pk=UUID(uid), is_active=True).first()
+    except ValueError:
+        return None
+
+
+def _write(user: User, now: datetime) -> None:
+    query: dict[str, Any] = {"uid": str(user.pk), "token": default_token_generator.make_token(user)}
+    outbox.post(
+        to=user.email,
+        subject="A new password for GaaS",
+        template="mail/reset_password.txt",
+        context={
+            "user": user,
+            "base_url": settings.BASE_URL,
+            "link": f"{settings.BASE_URL}/accounts/password/reset/confirm/?{urlencode(query)}",
+            "minutes": settings.PASSWORD_RESET_TIMEOUT // 60,
+        },
+        key=f"reset:{user.pk}:{now:%Y-%m-%dT%H:%M}",
+    )
