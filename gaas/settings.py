@@ -301,6 +301,7 @@ REST_FRAMEWORK = {
         "register": env.str("THROTTLE_REGISTER", default="10/min"),
         "reset": env.str("THROTTLE_RESET", default="10/min"),
         "refresh": env.str("THROTTLE_REFRESH", default="60/min"),
+        "invite": env.str("THROTTLE_INVITE", default="60/hour"),
         "quote": env.str("THROTTLE_QUOTE", default="120/min"),
         "join": env.str("THROTTLE_JOIN", default="60/min"),
     },
@@ -328,6 +329,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "AccountKindEnum": "accounts.choices.AccountKind",
         "QuotaRequestStatusEnum": "accounts.choices.QuotaRequestStatus",
+        "RoleEnum": "accounts.choices.Role",
         "HostStatusEnum": "gpus.choices.HostStatus",
         "GPUStatusEnum": "gpus.choices.GPUStatus",
         "TaskStatusEnum": "tasks.choices.TaskStatus",

@@ -35,6 +35,7 @@ class StepStatus(TextChoices):
 
 
 class StepKind(TextChoices):
+    PARENT_MANAGER = "parent_manager", "A manager of the account"
     STAFF = "staff", "Staff"
 
 

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any, Self
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from accounts.models import Account
-from tasks.choices import LIVE, OPEN, StepStatus, TaskStatus
+from tasks.choices import LIVE, OPEN, StepKind, StepStatus, TaskStatus
 
 
 class TaskQuerySet(models.QuerySet):
@@ -44,12 +44,22 @@ class ApprovalStepQuerySet(models.QuerySet):
         """Keep the steps of tasks that `user` sees, decided or not."""
         return self.filter(task__in=self.model._meta.get_field("task").related_model.objects.visible_to(user))
 
+    def first_waiting(self) -> Self:
+        """Keep of each task the step that comes next."""
+        before = self.model._base_manager.filter(
+            task=OuterRef("task"), status=StepStatus.PENDING, position__lt=OuterRef("position")
+        )
+        return self.waiting().filter(~Exists(before))
+
     def decidable_by(self, user: Any) -> Self:
-        """Steps that wait for `user`: staff steps for approvers, never those of an own task."""
-        steps = self.waiting()
-        if not user.has_perm("tasks.approve_task"):
-            return steps.none()
-        return steps if user.is_superuser else steps.exclude(task__submitted_by=user)
+        """Steps whose turn it is and that wait for `user`: as approver, as manager; never those of an own task."""
+        steps = self.first_waiting()
+        if user.is_superuser:
+            return steps
+        theirs = Q(kind=StepKind.PARENT_MANAGER, account__in=Account.objects.managed_by(user))
+        if user.has_perm("tasks.approve_task"):
+            theirs |= Q(kind=StepKind.STAFF)
+        return steps.filter(theirs).exclude(task__submitted_by=user)
 
 
 class AttemptQuerySet(models.QuerySet):

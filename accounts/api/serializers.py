@@ -122,6 +122,7 @@ class AccountSerializer(serializers.Serializer):
     wallet_held_usd = UsdField(source="balances.wallet_held")
     wallet_held_microusd = serializers.IntegerField(source="balances.wallet_held")
     created_at = serializers.DateTimeField()
+    closed_at = serializers.DateTimeField(allow_null=True)
 
 
 class TransferSerializer(serializers.Serializer):

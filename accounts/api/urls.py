@@ -12,6 +12,9 @@ router.register("accounts", views.AccountViewSet, basename="account")
 router.register("api-keys", views.ApiKeyViewSet, basename="api-key")
 router.register("quota-requests", views.QuotaRequestViewSet, basename="quota-request")
 
+OF_ACCOUNT = "accounts/<uuid:account>"
+LISTED = {"get": "list", "post": "create"}
+
 urlpatterns = [
     path("auth/register/", views.RegisterView.as_view(), name="auth-register"),
     path("auth/token/", views.LogInView.as_view(), name="auth-token"),
@@ -23,5 +26,24 @@ urlpatterns = [
     path("auth/password/change/", views.ChangePasswordView.as_view(), name="auth-password-change"),
     path("auth/logout/", views.LogOutView.as_view(), name="auth-logout"),
     path("users/me/", views.MeView.as_view(), name="users-me"),
+    path("invitations/accept/", views.AcceptInvitationView.as_view(), name="invitations-accept"),
+    path(f"{OF_ACCOUNT}/members/", views.MemberViewSet.as_view(LISTED), name="members"),
+    path(
+        f"{OF_ACCOUNT}/members/<uuid:pk>/",
+        views.MemberViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+        name="member",
+    ),
+    path(f"{OF_ACCOUNT}/invitations/", views.InvitationViewSet.as_view({"get": "list"}), name="invitations"),
+    path(
+        f"{OF_ACCOUNT}/invitations/<uuid:pk>/",
+        views.InvitationViewSet.as_view({"delete": "destroy"}),
+        name="invitation",
+    ),
+    path(f"{OF_ACCOUNT}/caps/", views.CapViewSet.as_view(LISTED), name="caps"),
+    path(f"{OF_ACCOUNT}/caps/<uuid:pk>/", views.CapViewSet.as_view({"delete": "destroy"}), name="cap"),
+    path(f"{OF_ACCOUNT}/thresholds/", views.ThresholdViewSet.as_view(LISTED), name="thresholds"),
+    path(
+        f"{OF_ACCOUNT}/thresholds/<uuid:pk>/", views.ThresholdViewSet.as_view({"delete": "destroy"}), name="threshold"
+    ),
     path("", include(router.urls)),
 ]

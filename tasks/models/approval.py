@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from accounts.choices import Role
 from gaas.lib.lifecycle import Lifecycle
 from gaas.lib.rows import Row
 from tasks.choices import StepKind, StepStatus
@@ -26,6 +27,15 @@ class ApprovalStep(Row, Lifecycle):
     task = models.ForeignKey("tasks.Task", on_delete=models.CASCADE, related_name="approval_steps")
     position = models.PositiveSmallIntegerField()
     kind = models.CharField(max_length=20, choices=StepKind)
+    account = models.ForeignKey(
+        "accounts.Account",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        editable=False,
+        help_text="Whose managers decide a parent's step.",
+    )
     why = models.CharField(max_length=200, help_text="The rule that asks for this step.")
     status = models.CharField(max_length=10, choices=StepStatus, default=StepStatus.PENDING, editable=False)
     decided_by = models.ForeignKey(
@@ -43,11 +53,25 @@ class ApprovalStep(Row, Lifecycle):
                 name="approval_step_decided",
                 condition=Q(status__in=["PENDING", "VOID"]) | Q(decided_by__isnull=False, decided_at__isnull=False),
             ),
+            models.CheckConstraint(
+                name="approval_step_of_parent_has_account",
+                condition=Q(kind=StepKind.PARENT_MANAGER, account__isnull=False)
+                | (~Q(kind=StepKind.PARENT_MANAGER) & Q(account__isnull=True)),
+            ),
         ]
         indexes = [models.Index(fields=["-id"], name="approval_step_waiting", condition=Q(status="PENDING"))]
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} step of {self.task_id}"
+
+    def is_for(self, user: Any) -> bool:
+        """Tell whether this person is one whose yes the step asks for."""
+        if user.is_superuser:
+            return True
+        if self.kind == StepKind.STAFF:
+            return bool(user.has_perm("tasks.approve_task"))
+        role = self.account.role_of(user) if self.account else None
+        return role is not None and role >= Role.MANAGER
 
     def approve(self, *, by: models.Model, reason: str, now: datetime) -> bool:
         return self._move_to(StepStatus.APPROVED, by=by, reason=reason, now=now, decided_by_id=by.pk, decided_at=now)

@@ -39,6 +39,8 @@ def approve(
     """
     with transaction.atomic():
         step = _lock(task, by)
+        if priority is not None and step.kind != StepKind.STAFF and not by.has_perm("tasks.approve_task"):
+            raise NotAllowed("A priority is given by staff.", attr="priority")
         if limit_ms is not None:
             _shrink(task, limit_ms)
         if priority is not None:
@@ -94,18 +96,30 @@ def _lock(task: Task, by: User) -> ApprovalStep:
     stored = Task.objects.select_for_update(no_key=True).only("status", "limit_ms", "priority").get(pk=task.pk)
     read_as, task.status = task.status, stored.status
     task.limit_ms, task.priority = stored.limit_ms, stored.priority
-    if not by.has_perm("tasks.approve_task"):
+    own = task.approval_steps.filter(status=StepStatus.PENDING).select_related("account").order_by("position")
+    waiting = list(own) if read_as == task.status == TaskStatus.PENDING else []
+    if not waiting and not _decides_some(task, by):
         raise NotAllowed("Staff with the permission to approve tasks decide this step.")
+    mine = next((step for step in waiting if step.is_for(by)), None)
+    if waiting and mine is None:
+        raise NotAllowed(_who_decides(waiting[0]))
     if task.submitted_by_id == by.pk and not by.is_superuser:
         raise NotAllowed("Nobody decides on a task of their own; ask a colleague.", code="own_task")
-    step = (
-        task.approval_steps.filter(kind=StepKind.STAFF, status=StepStatus.PENDING).order_by("position").first()
-        if read_as == task.status == TaskStatus.PENDING
-        else None
-    )
-    if step is None:
+    if mine is None:
         raise _decided(task)
-    return step
+    if mine.pk != waiting[0].pk:
+        raise Conflict(f"Your step comes later. {_who_decides(waiting[0])}", attr="status")
+    return mine
+
+
+def _decides_some(task: Task, by: User) -> bool:
+    return any(step.is_for(by) for step in task.approval_steps.select_related("account"))
+
+
+def _who_decides(step: ApprovalStep) -> str:
+    if step.kind == StepKind.STAFF:
+        return "Staff with the permission to approve tasks decide this step."
+    return f"A manager of {step.account} decides this step."
 
 
 def _moved(verb: Callable[..., bool], task: Task, **how: Any) -> bool:

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from accounts.choices import Role
 from accounts.models import Account
-from accounts.services import hours_balance, wallet_balance
+from accounts.services import cap_refusal, hours_balance, require_open, wallet_balance
 from gaas.lib.amounts import hours_to_ms, parse_micro, show_hours, show_micro
 from gaas.lib.errors import DomainError, NotAllowed, NotFound
 from gpus.models import GPU
@@ -51,14 +51,17 @@ class Plan:
     balance: Balance
     to_hold: int
     steps: list[StepNeeded]
+    capped: DomainError | None = None
 
     @property
     def available(self) -> int:
         return (self.balance.posted or 0) - self.balance.held
 
     def shortage(self) -> DomainError | None:
-        """Give the refusal a submit would get now for want of hours or money."""
-        return None if self.available >= self.to_hold else shortage(self.task.funding, self.to_hold, self.available)
+        """Give the refusal a submit would get now for want of hours or money, or for a cap."""
+        if self.available < self.to_hold:
+            return shortage(self.task.funding, self.to_hold, self.available)
+        return self.capped
 
 
 @dataclass
@@ -142,7 +145,8 @@ def plan(draft: Draft, *, by: User, now: datetime) -> Plan:
         task.max_price_per_hour = _price_ceiling(draft, task)
     to_hold = rule.to_hold(gpus=task.gpus, limit_ms=task.limit_ms, price_ceiling=task.max_price_per_hour)
     balance = hours_balance(payer) if draft.funding == "quota" else wallet_balance(payer)
-    return Plan(task=task, balance=balance, to_hold=to_hold, steps=steps_for(task))
+    capped = cap_refusal(account=account, asset=rule.asset, amount=to_hold, now=now)
+    return Plan(task=task, balance=balance, to_hold=to_hold, steps=steps_for(task), capped=capped)
 
 
 def quote(draft: Draft, *, by: User, now: datetime) -> Quote:
@@ -179,6 +183,7 @@ def _may_spend(account: Account, by: User) -> None:
         raise NotFound("There is no such account.", attr="account")
     if role < Role.MEMBER:
         raise NotAllowed("A viewer of an account sees it but cannot spend from it.", attr="account")
+    require_open(account)
 
 
 def _price_ceiling(draft: Draft, task: Task) -> int:

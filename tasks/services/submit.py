@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from accounts.choices import Role
-from accounts.ledger.services import InsufficientBalance, hold
+from accounts.ledger.services import CapExceeded, InsufficientBalance, hold
+from accounts.services import AccountMoved, explain_cap, spending_of
 from accounts.services.keys import caps_of_key
 from gaas.lib.errors import Conflict, NotAllowed
 from gaas.lib.ids import uuid7
 from gaas.lib.retry import retried
-from tasks.choices import StepStatus
 from tasks.draft import Draft
 from tasks.models import ApprovalStep, Task
 from tasks.services.plan import Plan, plan, shortage
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 def submit(draft: Draft, *, by: User, now: datetime) -> Task:
     """Store a task that waits for its approvals, with its whole cost on hold.
 
-    1. Validate, price, and look at the balance as the quote does (no lock). 2. Hold on the payer's balance:
-    the conditional UPDATE decides among parallel submits, and counts in the cap of the key by which the call
-    came. 3. Task, steps, event. Raises InsufficientQuota or InsufficientFunds and stores nothing.
+    1. Validate, price, and look at the balance and the caps as the quote does (no lock). 2. Keep the account and
+    all above it where they are, and see that the payer is still the one planned with. 3. Hold on the payer's
+    balance and count it in every cap, also that of the key by which the call came: the conditional UPDATEs
+    decide among parallel submits. 4. Task, steps, event. Raises InsufficientQuota, InsufficientFunds or
+    CapExceeded and stores nothing. Locks: accounts (shared) → balance → caps.
     """
     planned = plan(draft, by=by, now=now)
     if (short := planned.shortage()) is not None:
@@ -36,7 +38,10 @@ def submit(draft: Draft, *, by: User, now: datetime) -> Task:
 
 @retried
 def _store(planned: Plan, *, by: User, now: datetime) -> Task:
-    task = planned.task
+    task, asset = planned.task, planned.balance.asset_id
+    spending = spending_of(account=task.account, asset=asset, now=now)
+    if spending.payer.pk != task.payer_id:
+        raise AccountMoved(task.account)
     try:
         task.hold = hold(
             balance=planned.balance,
@@ -44,13 +49,16 @@ def _store(planned: Plan, *, by: User, now: datetime) -> Task:
             key=f"task:{task.pk}",
             purpose="task",
             ref=str(task.pk),
-            caps=caps_of_key(user=by, asset=planned.balance.asset_id, now=now),
+            caps=[*spending.caps, *caps_of_key(user=by, asset=asset, now=now)],
+            spender=spending.spender,
         )
     except InsufficientBalance as refused:
         raise shortage(task.funding, refused.needed, refused.available) from refused
+    except CapExceeded as over:
+        raise explain_cap(over) from over
     task.save(force_insert=True)
     ApprovalStep.objects.bulk_create(
-        ApprovalStep(task=task, position=i, kind=step.kind, why=step.why, status=StepStatus.PENDING)
+        ApprovalStep(task=task, position=i, kind=step.kind, why=step.why, account=step.account)
         for i, step in enumerate(planned.steps)
     )
     task._record_move("", task.status, by=by, reason="", now=now)

@@ -12,20 +12,32 @@ from accounts.api.views.auth import (
     VerifyView,
 )
 from accounts.api.views.me import MeView
+from accounts.api.views.of_account import (
+    AcceptInvitationView,
+    CapViewSet,
+    InvitationViewSet,
+    MemberViewSet,
+    ThresholdViewSet,
+)
 from accounts.api.views.quota_requests import QuotaRequestViewSet
 
 __all__ = [
+    "AcceptInvitationView",
     "AccountViewSet",
     "ApiKeyViewSet",
+    "CapViewSet",
     "ChangePasswordView",
+    "InvitationViewSet",
     "LogInView",
     "LogOutView",
     "MeView",
+    "MemberViewSet",
     "QuotaRequestViewSet",
     "RefreshView",
     "RegisterView",
     "ResetConfirmView",
     "ResetView",
+    "ThresholdViewSet",
     "VerifyEmailView",
     "VerifyView",
 ]

@@ -33,9 +33,9 @@ def hold(
 ) -> Hold:
     """Promise `amount` of a balance, once for each `key`, and count it in the caps.
 
-    `spender` is the owner_key of the account that it is for. The same key with the same balance, amount, purpose and ref gives the stored hold as it is by now;
-    with others it raises KeyReused. Raises InvalidAmount, InsufficientBalance, BalanceFrozen,
-    CapExceeded, AssetMismatch.
+    `spender` is the owner_key of the account that it is for. The same key with the same balance, amount,
+    purpose and ref gives the stored hold as it is by now; with others it raises KeyReused. Raises
+    InvalidAmount, InsufficientBalance, BalanceFrozen, CapExceeded, AssetMismatch.
     """
     moves.checked(amount)
     stored = Hold.objects.filter(key=key).first()
