@@ -83,8 +83,9 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def browsed(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """A platform with two simulated GPUs for those who come with a browser."""
-    with Up(tmp_path_factory.mktemp("browsed"), {}) as house:
+    """A platform with two simulated GPUs for those who come with a browser, as often as tests log in."""
+    environment = {"THROTTLE_TOKEN": "1000/min", "THROTTLE_TOKEN_ADDRESS": "1000/min"}
+    with Up(tmp_path_factory.mktemp("browsed"), environment) as house:
         yield house
 
 
