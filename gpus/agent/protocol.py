@@ -8,7 +8,7 @@ The server validates what agents send with serializers of its own (tasks/agent_a
     POST /api/agent/v1/sync                      SyncRequest    -> SyncAnswer
     GET  {wait_url}?ticket=…&revision=N          -> 200 {"revision": M} | 204 after the wait period
     POST /api/agent/v1/attempts/{id}/start       StartRequest   -> StartAnswer
-    POST /api/agent/v1/attempts/{id}/logs?epoch=E&offset=N   raw bytes -> {"offset": M} | 416 {"offset": M}
+    POST /api/agent/v1/attempts/{id}/logs?epoch=E&offset=N   raw bytes -> {"offset": M} | 416 {"offset": M, …}
     POST /api/agent/v1/attempts/{id}/finish      FinishRequest  -> FinishAnswer
 
 Credential of all but join and wait: `Authorization: Host <secret>`.

@@ -75,7 +75,9 @@ class LogsView(AgentView):
             )
         except LogGap as gap:
             # The one refusal that also carries the way on as a number, for a program to read.
-            return Response({"offset": gap.wanted, "code": gap.code, "detail": gap.detail}, status=gap.status)
+            answer: Response = self.handle_exception(gap)
+            answer.data["offset"] = gap.wanted
+            return answer
         return Response({"offset": size})
 
 

@@ -214,7 +214,7 @@ def _lock(attempt_id: UUID, host: Host, epoch: int, *, ended: bool = False) -> t
 
     The attempt too, since a sync that acknowledges it takes the offer without the task's lock.
     """
-    lost = LeaseLost("This attempt is not, or no longer, given to this host: end its program.")
+    lost = LeaseLost("This attempt is not, or no longer, given to this host: end its program.", attr="epoch")
     found = Attempt.objects.filter(pk=attempt_id, host=host, epoch=epoch)
     task_id = found.values_list("task_id", flat=True).first()
     if task_id is None:

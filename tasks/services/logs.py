@@ -47,7 +47,7 @@ def append_log(*, attempt_id: UUID, host: Host, epoch: int, offset: int, data: b
     mine = Attempt.objects.filter(pk=attempt_id, host=host, epoch=epoch, status__in=OPEN)
     size = mine.select_for_update(no_key=True).values_list("log_size", flat=True).first()
     if size is None:
-        raise LeaseLost("This attempt is not, or no longer, given to this host: end its program.")
+        raise LeaseLost("This attempt is not, or no longer, given to this host: end its program.", attr="epoch")
     if offset > size:
         raise LogGap(size)
     fresh = data[size - offset :]

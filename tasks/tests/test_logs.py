@@ -49,7 +49,8 @@ class TestAppend:
     def test_a_hole_is_told_where_to_go_on(self, rig, offer):
         rig.log(offer, b"abc", 0)
         answer = rig.log(offer, b"xyz", 5, status=416)
-        assert (answer["offset"], answer["code"]) == (3, "log_gap")
+        assert set(answer) == {"type", "errors", "request_id", "offset"}
+        assert (answer["offset"], answer["errors"][0]["code"], answer["errors"][0]["attr"]) == (3, "log_gap", "offset")
         assert Attempt.objects.get().log_size == 3
 
     def test_an_empty_batch_asks_where_the_log_is(self, rig, offer):
