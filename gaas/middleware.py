@@ -17,7 +17,6 @@ from django.utils.functional import SimpleLazyObject, empty
 
 from gaas.health import livez, readyz
 from gaas.lib import context
-from gaas.lib.ids import uuid7
 from gaas.lib.rest.address import client_address
 from gaas.lib.rest.refusals import refusal, wants_json
 
@@ -27,22 +26,17 @@ access = structlog.stdlib.get_logger("access")
 
 PROBES = {"/livez": livez, "/readyz": readyz}
 
-_SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _NUL = re.compile(r"%00|\x00")
 
 
 class RequestLog:
-    """Give every request an id and two lines in the access log; refuse what no view could take.
-
-    A caller's X-Request-ID is taken over when it is harmless, so that its own log and ours join up.
-    """
+    """Give every request an id and two lines in the access log; refuse what no view could take."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        offered = request.headers.get("X-Request-ID", "")
-        request_id = offered if _SAFE_ID.fullmatch(offered) else str(uuid7())
+        request_id = context.request_id_from(request.headers.get("X-Request-ID", ""))
         address = client_address(request.META)
         tokens = context.request_id.set(request_id), context.address.set(address)
         line = {"method": request.method, "path": request.path[:500], "address": address}

@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from typing import Any
 from urllib.parse import parse_qs
 
 from django.conf import settings
 
-from gaas.lib import tickets
-
-log = logging.getLogger("app")
+from gaas.lib import context, tickets
 
 PATH = "/api/agent/v1/wait"
 _JSON = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+
+
+class _Named:
+    """Send an answer under its request's id."""
+
+    def __init__(self, send: Any, request_id: str) -> None:
+        self.request_id = request_id
+        self._send = send
+
+    async def __call__(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"].append((b"x-request-id", self.request_id.encode()))
+        await self._send(message)
 
 
 class Waits:
@@ -58,7 +68,9 @@ class Waits:
                 future.set_result(None)
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Answer one wait."""
+        """Answer one wait; every answer has an id, as those of Django have."""
+        offered = dict(scope.get("headers", ())).get(b"x-request-id", b"").decode("latin-1")
+        send = _Named(send, context.request_id_from(offered))
         query = parse_qs(scope["query_string"].decode("latin-1"))
         ticket, revision = (query.get(name, [""])[0] for name in ("ticket", "revision"))
         host = tickets.read(purpose="wait", ticket=ticket)
@@ -90,9 +102,9 @@ class Waits:
         else:
             await _answer(send, 204, b"", [])
 
-    async def _refuse(self, send: Any, status: int, code: str, detail: str, attr: str | None = None) -> None:
+    async def _refuse(self, send: _Named, status: int, code: str, detail: str, attr: str | None = None) -> None:
         error = {"code": code, "detail": detail, "attr": attr}
-        body = {"type": "client_error", "errors": [error], "request_id": None}
+        body = {"type": "client_error", "errors": [error], "request_id": send.request_id}
         headers = [*_JSON, (b"www-authenticate", b"Ticket")] if status == 401 else _JSON
         await _answer(send, status, json.dumps(body).encode(), headers)
 

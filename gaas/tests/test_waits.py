@@ -27,8 +27,10 @@ async def ask(waits: Waits, *, method: str = "GET", gone: asyncio.Event | None =
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
+    headers = [(b"x-request-id", b"mine-1")]
     scope = {"type": "http", "method": method, "path": PATH, "query_string": urlencode(query).encode()}
-    await waits(scope, receive, send)
+    await waits({**scope, "headers": headers}, receive, send)
+    assert dict(sent[0]["headers"])[b"x-request-id"] == b"mine-1"
     body = sent[1]["body"]
     return sent[0]["status"], json.loads(body) if body else None
 
@@ -116,6 +118,7 @@ class TestWaits:
         code, body = asyncio.run(ask(Waits(), **query))
         assert code == status
         assert body["errors"][0]["code"] in {"not_authenticated", "invalid"}
+        assert body["request_id"] == "mine-1"
 
     def test_it_refuses_an_old_ticket(self, settings):
         old = ticket()
