@@ -34,9 +34,10 @@ class Decided(Lifecycle):
     def _refuse(self, new: str) -> None:
         last = AuditEvent.objects.filter(object_type=self._meta.label_lower, object_id=str(self.pk)).first()
         since = f", by {last.actor_label or 'the platform'} at {last.at:%Y-%m-%d %H:%M:%S} UTC" if last else ""
-        ways = ", ".join(sorted(self.TRANSITIONS[self.status])) or "nothing else"
+        ways = ", ".join(sorted(self.TRANSITIONS[self.status]))
+        only = f"it cannot become {new}, only {ways}" if ways else "that is for good"
         raise Conflict(
-            f"This {self._meta.verbose_name} is {self.status}{since}; it cannot become {new}, only {ways}.",
+            f"This {self._meta.verbose_name} is {self.status}{since}; {only}.",
             attr="status",
         )
 

@@ -11,7 +11,7 @@ from django.conf import settings
 from accounts.choices import Role
 from accounts.models import Account
 from accounts.services import cap_refusal, hours_balance, require_open, wallet_balance
-from gaas.lib.amounts import hours_to_ms, parse_micro, show_hours, show_micro
+from gaas.lib.amounts import MICRO, MS_PER_HOUR, hours_to_ms, parse_micro, show_hours, show_micro
 from gaas.lib.errors import DomainError, NotAllowed, NotFound
 from gpus.models import GPU
 from tasks import kinds
@@ -79,11 +79,12 @@ class Quote:
 
 
 def shortage(funding: str, needed: int, available: int) -> DomainError:
-    """Say what is missing, in the unit people know."""
+    """Say what is missing, in the unit people know; rounded up, or what was asked for would not do."""
     if funding == "quota":
+        missing = show_micro(-((available - needed) * MICRO // MS_PER_HOUR))
         return InsufficientQuota(
             f"This needs {show_hours(needed)} GPU-hours and {show_hours(available)} are available: "
-            f"{show_hours(needed - available)} are missing. Ask for fewer hours or request quota.",
+            f"{missing} are missing. Ask for fewer hours or request quota.",
             attr="hours",
         )
     return InsufficientFunds(

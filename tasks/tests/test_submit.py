@@ -68,6 +68,13 @@ class TestSubmit:
         refused(client.post(URL, a_body(hours="1.000001"), format="json"), 400, "insufficient_quota", "hours")
         assert client.post(URL, a_body(hours="1"), format="json").status_code == 201
 
+    def test_it_rounds_what_is_missing_up(self, alice, api):
+        client = api(alice)
+        client.post(URL, a_body(hours="9.000001"), format="json")
+
+        error = refused(client.post(URL, a_body(hours="1"), format="json"), 400, "insufficient_quota", "hours")
+        assert "0.000001 are missing" in error["detail"]
+
     def test_it_asks_who_calls(self, api):
         refused(api().post(URL, a_body(), format="json"), 401, "not_authenticated")
 
