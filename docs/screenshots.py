@@ -108,7 +108,7 @@ def log_in(page: Page, url: str, email: str, password: str) -> None:
     page.goto(f"{url}/admin/")
     page.fill("[name=username]", email)
     page.fill("[name=password]", password)
-    page.click("[type=submit]")
+    page.click("main button, #login-form [type=submit]")
     page.wait_for_url(f"{url}/admin/")
 
 
