@@ -78,6 +78,11 @@ class Schema(AutoSchema):
             )
         return parameters
 
+    def map_parsers(self) -> list[str]:
+        """Name JSON alone: forms are for the browsable API, and a client made for all three sends all three."""
+        taken: list[str] = super().map_parsers()
+        return ["application/json"] if "application/json" in taken else taken
+
     def _get_filter_parameters(self) -> list[dict[str, Any]]:
         parameters: list[dict[str, Any]] = super()._get_filter_parameters()
         if self.method == "GET" and isinstance(self.view, SparseFields):
