@@ -4,18 +4,16 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Tick',
+            name="Tick",
             fields=[
-                ('job', models.CharField(max_length=100, primary_key=True, serialize=False)),
-                ('slot', models.BigIntegerField(default=0)),
+                ("job", models.CharField(max_length=100, primary_key=True, serialize=False)),
+                ("slot", models.BigIntegerField(default=0)),
             ],
         ),
     ]
