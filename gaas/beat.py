@@ -11,6 +11,7 @@ from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.schedulers.blocking import BlockingScheduler
 from django.conf import settings
 from django.db import close_old_connections
+from django.db.models import Q
 
 from gaas.lib import clock
 from gaas.models import Tick
@@ -43,10 +44,15 @@ def jobs() -> list[Job]:
 
 
 def claim(job: Job) -> bool:
-    """Take this moment's slot of a job; one of many beats gets it."""
+    """Take this moment's slot of a job; one of many beats gets it.
+
+    A slot further ahead than the next is left from a clock that was wrong: it is taken back, or the job would
+    rest until then.
+    """
     slot = int(clock.now().timestamp() / job.seconds)
     Tick.objects.get_or_create(job=job.name)
-    return bool(Tick.objects.filter(job=job.name, slot__lt=slot).update(slot=slot))
+    mine = Tick.objects.filter(Q(slot__lt=slot) | Q(slot__gt=slot + 1), job=job.name)
+    return bool(mine.update(slot=slot))
 
 
 def fire(job: Job) -> None:
