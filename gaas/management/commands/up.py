@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, host: str, port: int, no_agent: bool, simulated_gpus: int | None, **_: Any) -> None:
         _check_port(host, port)
+        if not no_agent and sys.platform != "linux":
+            self.stdout.write(self.style.WARNING("No agent here: it runs on Linux alone. Add hosts that do."))
+            no_agent = True
         unsandboxed = None
         if not no_agent:
             try:
