@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class GaasConfig(AppConfig):
@@ -7,4 +8,7 @@ class GaasConfig(AppConfig):
     verbose_name = "Platform"
 
     def ready(self) -> None:
-        from gaas import checks  # noqa: F401  registers them
+        from gaas import checks, groups  # noqa: F401  registers them
+
+        # Connected after django.contrib.auth's own receiver, which makes the permissions.
+        post_migrate.connect(groups.give, dispatch_uid="gaas.groups")
