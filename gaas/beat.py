@@ -29,7 +29,7 @@ class Job:
 
 
 def jobs() -> list[Job]:
-    from accounts.actors import forget_log_ins
+    from accounts.actors import forget_log_ins, watch_budgets
     from accounts.ledger.actors import keep_books
     from gaas.outbox.actors import forget_keys, send_due
     from tasks.actors import sweep
@@ -40,6 +40,7 @@ def jobs() -> list[Job]:
         Job("outbox.forget_keys", 3600, forget_keys.send),
         Job("ledger.keep_books", 86_400, keep_books.send),
         Job("accounts.forget_log_ins", 3600, forget_log_ins.send),
+        Job("accounts.watch_budgets", 60, watch_budgets.send),
     ]
 
 
