@@ -1,5 +1,6 @@
 from accounts.admin.accounts import AccountAdmin
 from accounts.admin.api_keys import ApiKeyAdmin
+from accounts.admin.families import ApprovalThresholdAdmin, BudgetAlertAdmin, CapRuleAdmin, InvitationAdmin
 from accounts.admin.log_in_failures import LogInFailureAdmin
 from accounts.admin.quota_requests import QuotaRequestAdmin
 from accounts.admin.token_families import TokenFamilyAdmin
@@ -8,7 +9,11 @@ from accounts.admin.users import GroupAdmin, UserAdmin
 __all__ = [
     "AccountAdmin",
     "ApiKeyAdmin",
+    "ApprovalThresholdAdmin",
+    "BudgetAlertAdmin",
+    "CapRuleAdmin",
     "GroupAdmin",
+    "InvitationAdmin",
     "LogInFailureAdmin",
     "QuotaRequestAdmin",
     "TokenFamilyAdmin",

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.http import HttpRequest
 from django.utils.html import format_html
 from unfold.admin import TabularInline
 from unfold.decorators import display
+from unfold.enums import ActionVariant
 
 from accounts import services
-from accounts.admin.forms import AccountForm, GrantHoursForm
+from accounts.admin.families import ApprovalThresholdInline, CapRuleInline
+from accounts.admin.forms import AccountForm, CapForm, GrantHoursForm, LimitForm
+from accounts.choices import AccountKind, CapPeriod, Role
 from accounts.models import Account, Membership
+from gaas.audit.services import record
+from gaas.lib import clock
 from gaas.lib.admin import LeanAdmin
 from gaas.lib.amounts import show_hours, show_micro
-from gaas.lib.reasons import verb_action
+from gaas.lib.errors import DomainError
+from gaas.lib.reasons import ReasonForm, verb_action
 
 
 class MembershipInline(TabularInline):
@@ -45,10 +53,19 @@ class AccountAdmin(LeanAdmin):
     ordering = ("path",)
     autocomplete_fields = ("parent",)
     list_select_related = ("person",)
-    inlines = (MembershipInline,)
+    inlines = (MembershipInline, CapRuleInline, ApprovalThresholdInline)
     actions = ("grant_hours",)
-    actions_detail = ("grant_hours",)
-    shown = ("kind", "person", "hours_available", "hours_held", "wallet_available", "wallet_held", "created_at")
+    actions_detail = ("grant_hours", "set_cap", "set_threshold", "close")
+    shown = (
+        "kind",
+        "person",
+        "hours_available",
+        "hours_held",
+        "wallet_available",
+        "wallet_held",
+        "created_at",
+        "closed_at",
+    )
 
     @verb_action(
         description="Grant hours", done="granted", form=GrantHoursForm, permissions=["grant_hours"], icon="more_time"
@@ -61,6 +78,92 @@ class AccountAdmin(LeanAdmin):
             reason=data["reason"],
             key=f"grant:{data['key']}:{account.pk}",
         )
+
+    @verb_action(
+        description="Cap",
+        done="capped",
+        form=CapForm,
+        permissions=["change"],
+        icon="speed",
+        applies=lambda account: account.parent_id is not None and account.closed_at is None,
+    )
+    def set_cap(self, request: HttpRequest, account: Account, data: dict[str, Any]) -> None:
+        services.set_cap(
+            account=account,
+            asset=data["asset"],
+            period=CapPeriod(data["period"]),
+            limit=data["amount"],
+            by=request.user,
+            now=clock.now(),
+        )
+
+    @verb_action(
+        description="Ask managers above",
+        done="given a threshold",
+        form=LimitForm,
+        permissions=["change"],
+        icon="rule",
+        applies=lambda account: account.closed_at is None,
+    )
+    def set_threshold(self, request: HttpRequest, account: Account, data: dict[str, Any]) -> None:
+        services.set_threshold(account=account, asset=data["asset"], above=data["amount"], by=request.user)
+
+    @verb_action(
+        description="Close",
+        done="closed",
+        form=ReasonForm,
+        permissions=["change"],
+        icon="block",
+        variant=ActionVariant.DANGER,
+        applies=lambda account: account.kind == AccountKind.ORGANISATION and account.closed_at is None,
+    )
+    def close(self, request: HttpRequest, account: Account, data: dict[str, Any]) -> None:
+        services.close_account(account=account, by=request.user, reason=data["reason"], now=clock.now())
+
+    def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
+        """Change a name or who pays by the verbs, which lock and keep the record."""
+        if not change:
+            super().save_model(request, obj, form, change)
+            record(action="account.create", obj=obj, by=request.user, after={"name": obj.name})
+            return
+        changes = {name: form.cleaned_data[name] for name in ("name", "pays_from") if name in form.changed_data}
+        self._try(
+            request,
+            lambda: services.change_account(account=Account.objects.get(pk=obj.pk), changes=changes, by=request.user),
+        )
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Add, change and remove members by the verbs: none leaves an account without an owner or without a trace."""
+        if formset.model is not Membership:
+            super().save_formset(request, form, formset, change)
+            return
+        formset.save(commit=False)
+        for member in formset.new_objects:
+            self._try(
+                request,
+                partial(
+                    services.add_member,
+                    account=form.instance,
+                    user=member.user,
+                    role=Role(member.role),
+                    by=request.user,
+                ),
+            )
+        for member, fields in formset.changed_objects:
+            if "user" in fields:
+                self.message_user(request, "Remove a member and add another instead.", messages.ERROR)
+            else:
+                self._try(
+                    request, partial(services.change_role, membership=member, role=Role(member.role), by=request.user)
+                )
+        for member in formset.deleted_objects:
+            self._try(request, partial(services.remove_member, membership=member, by=request.user))
+
+    def _try(self, request: HttpRequest, verb: Callable[[], object]) -> None:
+        try:
+            verb()
+        except DomainError as refusal:
+            self.message_user(request, refusal.detail, messages.ERROR)
 
     @display(description="Account")
     def in_tree(self, account: Account) -> str:

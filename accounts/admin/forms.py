@@ -7,8 +7,9 @@ from typing import Any
 from django import forms
 from django.contrib.auth.forms import AdminUserCreationForm
 from unfold.forms import UserCreationForm
-from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+from accounts.choices import CapPeriod
 from accounts.models import Account, User
 from accounts.services.hours import check_hours
 from gaas.lib.amounts import NotExact, hours_to_ms, parse_micro
@@ -63,3 +64,32 @@ class GrantHoursForm(forms.Form):
         except DomainError as problem:
             raise forms.ValidationError(problem.detail, code=problem.code) from problem
         return gpu_ms
+
+
+class LimitForm(forms.Form):
+    """Ask for an amount of hours or of money, which may be 0."""
+
+    asset = forms.ChoiceField(
+        label="Of",
+        choices=[("GPU", "Hours"), ("USD", "Money, in US dollars")],
+        widget=UnfoldAdminSelectWidget(),
+    )
+    amount = forms.CharField(max_length=20, widget=UnfoldAdminTextInputWidget(), help_text='Such as "10" or "2.5".')
+
+    field_order = ("asset", "amount")
+
+    def clean(self) -> dict[str, Any]:
+        """Put GPU-milliseconds or micro-dollars in place of the words."""
+        cleaned = super().clean() or {}
+        if "amount" in cleaned:
+            try:
+                micro = parse_micro(cleaned["amount"])
+            except NotExact as problem:
+                self.add_error("amount", forms.ValidationError(str(problem), code="not_exact"))
+            else:
+                cleaned["amount"] = hours_to_ms(micro) if cleaned.get("asset") == "GPU" else micro
+        return cleaned
+
+
+class CapForm(LimitForm):
+    period = forms.ChoiceField(choices=CapPeriod.choices, initial="month", widget=UnfoldAdminSelectWidget())
