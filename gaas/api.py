@@ -3,11 +3,42 @@
 from __future__ import annotations
 
 from django.urls import include, path, re_path
+from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerSplitView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.views import APIView
 
 from gaas import pages
 
-routes = [path("", include(module)) for module in ("accounts.api.urls", "gpus.api.urls", "tasks.api.urls")]
+FROM_THE_ROOT = {
+    "me": "users-me",
+    "accounts": "account-list",
+    "quota-requests": "quota-request-list",
+    "api-keys": "api-key-list",
+    "gpus": "gpu-list",
+    "hosts": "host-list",
+    "tasks": "task-list",
+    "approvals": "approval-list",
+}
+
+
+@extend_schema(exclude=True)
+class RootView(APIView):
+    """Where to begin: what the caller has, and what there is."""
+
+    key_scope = "accounts"
+
+    def get_view_name(self) -> str:
+        return "GaaS"
+
+    def get(self, request: Request, version: str) -> Response:
+        return Response({name: reverse(route, request=request) for name, route in FROM_THE_ROOT.items()})
+
+
+routes = [path("", RootView.as_view(), name="api-root")]
+routes += [path("", include(module)) for module in ("accounts.api.urls", "gpus.api.urls", "tasks.api.urls")]
 agent_routes = [path("", include(module)) for module in ("gpus.api.agent_urls", "tasks.agent_api.urls")]
 
 urlpatterns = [
