@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
+from accounts import services
 from accounts.models import QuotaRequest
 from accounts.services import request_quota
+from gaas.lib import clock
 
 pytestmark = pytest.mark.django_db
 
@@ -56,3 +58,33 @@ class TestBrowsableApi:
         assert browser.post(url, form).status_code == 200
         asked.refresh_from_db()
         assert asked.granted_ms == 1000
+
+    @pytest.mark.parametrize(
+        ("path", "shown"),
+        [
+            ("", 'data-method="PATCH"'),
+            ("children/", 'name="pays_from"'),
+            ("members/", 'name="email"'),
+            ("invitations/", "<html"),
+            ("caps/", 'name="period"'),
+            ("thresholds/", 'name="amount_usd"'),
+        ],
+    )
+    def test_what_families_need_opens_with_its_form(self, browser, alice, lab, path, shown):
+        child = services.create_child(parent=lab, name="Child", by=alice)
+        services.set_cap(account=child, asset="GPU", period="day", limit=1, by=alice, now=clock.now())
+        services.set_threshold(account=child, asset="GPU", above=1, by=alice)
+        for account in (lab, child):
+            answer = browser.get(f"/api/v1/accounts/{account.pk}/{path}")
+            assert answer.status_code == 200
+            assert shown in answer.content.decode()
+
+    @pytest.mark.parametrize(("verb", "field"), [("fund", "to"), ("reclaim", "from"), ("close", "reason")])
+    def test_verbs_of_an_account_show_their_forms(self, browser, lab, verb, field):
+        answer = browser.get(f"/api/v1/accounts/{lab.pk}/{verb}/")
+        assert answer.status_code == 405
+        assert f'name="{field}"' in answer.content.decode()
+
+    def test_the_link_of_a_letter_opens_the_form_with_its_token(self, browser):
+        page = browser.get("/api/v1/invitations/accept/?token=abc").content.decode()
+        assert 'value="abc"' in page

@@ -17,9 +17,9 @@ CLOCK = connection.vendor == "postgresql"
 def test_submit(alice, api, django_assert_num_queries):
     client = api(alice)
     client.post("/api/v1/tasks/", a_body(hours="1"), format="json")
-    # Who calls and the account (2), the balance, the hold (savepoints, key, UPDATE, INSERT: 6), task, steps and
-    # event, the answer's steps.
-    with django_assert_num_queries(14 + CLOCK):
+    # Who calls and the account (2), the balance, thresholds, the account kept in place, the hold (savepoints, key,
+    # UPDATE, INSERT: 6), task, steps and event, the answer's steps.
+    with django_assert_num_queries(16 + CLOCK):
         assert client.post("/api/v1/tasks/", a_body(hours="1"), format="json").status_code == 201
 
 
@@ -29,7 +29,7 @@ def test_submit_costs_the_same_however_full_the_house_is(alice, dana, olga, api,
         an_approved_task(alice, dana, limit_ms=HOUR)
     client = api(alice)
     client.post("/api/v1/tasks/", a_body(hours="1"), format="json")
-    with django_assert_num_queries(14 + CLOCK):
+    with django_assert_num_queries(16 + CLOCK):
         assert client.post("/api/v1/tasks/", a_body(hours="1"), format="json").status_code == 201
 
 
@@ -37,7 +37,7 @@ def test_quote(alice, olga, api, django_assert_num_queries):
     Rig(olga.personal_account, *[a_device(index=i) for i in range(4)])
     client = api(alice)
     client.post("/api/v1/tasks/quote/", a_body(), format="json")
-    with django_assert_num_queries(6 + CLOCK):
+    with django_assert_num_queries(7 + CLOCK):
         assert client.post("/api/v1/tasks/quote/", a_body(), format="json").status_code == 200
 
 
