@@ -231,6 +231,9 @@ MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_FORMS = {
     "authenticate": "accounts.pages.forms.CodeForm",
     "reauthenticate": "accounts.pages.forms.CodeAgainForm",
+    "add_webauthn": "accounts.pages.forms.AddKeyForm",
+    "authenticate_webauthn": "accounts.pages.forms.KeyFactorForm",
+    "reauthenticate_webauthn": "accounts.pages.forms.KeyAgainForm",
 }
 MFA_TOTP_ISSUER = "GaaS"
 MFA_TOTP_TOLERANCE = 1

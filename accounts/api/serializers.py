@@ -19,6 +19,9 @@ class RegisterSerializer(StrictSerializer):
     email = serializers.EmailField(max_length=254)
     password = TextField(max_length=256, trim_whitespace=False, write_only=True, style={"input_type": "password"})
     name = TextField(max_length=150, allow_blank=True, default="")
+    invitation = TextField(
+        max_length=200, allow_blank=True, default="", help_text="The token of a letter that invited this address."
+    )
 
 
 class RegisteredSerializer(serializers.Serializer):
@@ -67,6 +70,20 @@ class ResetConfirmSerializer(StrictSerializer):
 class ChangePasswordSerializer(StrictSerializer):
     current_password = TextField(max_length=256, trim_whitespace=False, style={"input_type": "password"})
     new_password = TextField(max_length=256, trim_whitespace=False, style={"input_type": "password"})
+
+
+class GoogleSerializer(StrictSerializer):
+    code = TextField(max_length=2048, required=False, help_text="Of the authorization code flow; good once.")
+    id_token = TextField(max_length=8192, required=False, help_text="In place of a code; good once, too.")
+    nonce = TextField(max_length=200, required=False, help_text="What the client sent along, if it did.")
+    redirect_uri = TextField(max_length=500, required=False, help_text="Where the code was sent to, by default here.")
+    code_verifier = TextField(max_length=128, required=False, help_text="Of PKCE, if the client used it.")
+    otp = TextField(max_length=64, allow_blank=True, required=False, help_text="Where a second factor is set.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if ("code" in attrs) == ("id_token" in attrs):
+            raise serializers.ValidationError({"code": "Give either a code or an id_token."}, "required")
+        return attrs
 
 
 class DetailSerializer(serializers.Serializer):

@@ -24,6 +24,7 @@ urlpatterns = [
     path("auth/password/reset/", views.ResetView.as_view(), name="auth-password-reset"),
     path("auth/password/reset/confirm/", views.ResetConfirmView.as_view(), name="auth-password-reset-confirm"),
     path("auth/password/change/", views.ChangePasswordView.as_view(), name="auth-password-change"),
+    path("auth/google/", views.GoogleView.as_view(), name="auth-google"),
     path("auth/logout/", views.LogOutView.as_view(), name="auth-logout"),
     path("users/me/", views.MeView.as_view(), name="users-me"),
     path("invitations/accept/", views.AcceptInvitationView.as_view(), name="invitations-accept"),

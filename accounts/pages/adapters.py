@@ -19,6 +19,7 @@ from accounts.models import User
 from accounts.pages.next import is_safe
 from accounts.services import lockout
 from accounts.services.register import EmailNotVerified, check_verified
+from gaas.audit.services import record
 from gaas.lib import clock
 from gaas.lib.ids import uuid7
 from gaas.lib.rest.address import client_address
@@ -49,10 +50,6 @@ class AccountAdapter(DefaultAccountAdapter):
         """Tell whether this is the user's password, which is asked for again before something delicate."""
         return self.authenticate(context.request, email=user.email, password=password) == user
 
-    def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
-        """Ask again only whoever has something to answer with: not one who comes by Google alone."""
-        return bool(self.get_reauthentication_methods(context.request.user))
-
     def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:
         response = super().pre_login(request, user, **kwargs)
         if response is not None:
@@ -80,10 +77,11 @@ class AccountAdapter(DefaultAccountAdapter):
     def send_notification_mail(
         self, template_prefix: str, user: Any, context: dict[str, Any] | None = None, email: str | None = None
     ) -> None:
-        """Tell a person that a way into their account changed."""
+        """Tell a person, and the record, that a way into their account changed."""
         what = NOTICES.get(template_prefix)
         if what is None:
             return
+        record(action=f"second_factor.{template_prefix.removeprefix('mfa/email/')}", obj=user, by=user)
         outbox.post(
             to=user.email,
             subject=f"GaaS: {what[0].lower()}{what[1:]}",

@@ -8,10 +8,12 @@ from allauth.account.forms import LoginForm
 from allauth.core import context
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
 from allauth.mfa.models import Authenticator
+from allauth.mfa.webauthn.forms import AddWebAuthnForm, AuthenticateWebAuthnForm, ReauthenticateWebAuthnForm
 from django import forms
 from django.core.exceptions import ValidationError
 
 from accounts.services import second_factor
+from gaas.lib.errors import DomainError
 
 LONGEST_PASSWORD = 256
 
@@ -53,6 +55,7 @@ class LogInForm(LoginForm):
 
 
 class SignUpForm(forms.Form):
+    invitation = forms.CharField(max_length=200, required=False, widget=forms.HiddenInput)
     name = forms.CharField(
         label="Name", max_length=150, required=False, widget=forms.TextInput(attrs={"autocomplete": "name"})
     )
@@ -100,4 +103,37 @@ class CodeForm(_OneCode, AuthenticateForm):
 
 
 class CodeAgainForm(_OneCode, ReauthenticateForm):
+    """Ask for it again before something delicate."""
+
+
+class _AnyCredential(forms.Form):
+    """Take whatever a browser sends for a security key's answer; its library stumbles over some of it."""
+
+    def _clean_fields(self) -> None:
+        self._guarded(super()._clean_fields)  # type: ignore[misc]
+
+    def clean(self) -> Any:
+        return self._guarded(super().clean)
+
+    @staticmethod
+    def _guarded(clean: Any) -> Any:
+        try:
+            return clean()
+        except (ValidationError, DomainError):
+            raise
+        except Exception as fault:
+            raise ValidationError("This is no answer of a security key. Try again.") from fault
+
+
+class AddKeyForm(_AnyCredential, AddWebAuthnForm):
+    """Ask for the name of a security key, and for the key."""
+
+    name = forms.CharField(label="Name", max_length=100, required=False)
+
+
+class KeyFactorForm(_AnyCredential, AuthenticateWebAuthnForm):
+    """Ask for a security key while logging in."""
+
+
+class KeyAgainForm(_AnyCredential, ReauthenticateWebAuthnForm):
     """Ask for it again before something delicate."""

@@ -14,7 +14,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.generic import TemplateView
 
-from accounts.services import log_ins, second_factor
+from accounts.services import connections, log_ins, second_factor
 from gaas.lib import clock
 from gaas.lib.errors import DomainError
 
@@ -74,3 +74,11 @@ class Connections(LoginRequiredMixin, TemplateView):
             has_google=bool(settings.GOOGLE_CLIENT_ID),
             **kwargs,
         )
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            connections.disconnect(user=request.user, pk=request.POST.get("account", ""), now=clock.now())
+            messages.success(request, "It is cut off.")
+        except DomainError as refusal:
+            messages.error(request, refusal.detail)
+        return redirect("socialaccount_connections")

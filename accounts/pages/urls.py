@@ -5,7 +5,7 @@ from __future__ import annotations
 from allauth.account import views as allauth
 from django.urls import include, path
 
-from accounts.pages import log_ins, views
+from accounts.pages import google, log_ins, views
 
 urlpatterns = [
     path("", log_ins.Overview.as_view(), name="account_overview"),
@@ -22,5 +22,7 @@ urlpatterns = [
     path("password/reset/confirm/", views.ConfirmReset.as_view(), name="account_confirm_reset"),
     path("sessions/", log_ins.LogIns.as_view(), name="account_log_ins"),
     path("connections/", log_ins.Connections.as_view(), name="socialaccount_connections"),
+    path("google/", google.begin, name="account_google"),
+    path("google/callback/", google.callback, name="account_google_callback"),
     path("2fa/", include("allauth.mfa.urls")),
 ]

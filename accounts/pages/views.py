@@ -30,6 +30,14 @@ from gaas.lib import clock
 from gaas.lib.errors import DomainError
 from gaas.lib.rest.throttles import count_call
 
+# What is said above the form to sign up, by REGISTRATION.
+LEADS = {
+    "open": "",
+    "invite": "This platform takes whoever is invited: open the link of your invitation first.",
+    "domains": "This platform takes addresses of its own domains, and whoever is invited.",
+    "closed": "This platform takes no registrations. Ask its staff for an account.",
+}
+
 
 class Refusable:
     """Show a form again with the sentence, status and headers of the DomainError that its verb raised.
@@ -97,11 +105,21 @@ class Page(Refusable, FormView):
 
 
 class SignUp(Page):
+    """Register; `invitation` is the token of a letter that invited to this platform."""
+
     form_class = SignUpForm
     throttle_scope = "register"
     template_name = "accounts/sign_up.html"
     title = "Sign up"
     button = "Sign up"
+
+    def get_initial(self) -> dict[str, Any]:
+        return {name: self.request.GET.get(name, "") for name in ("invitation", "email")}
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(
+            **{"lead": LEADS[settings.REGISTRATION], "has_google": bool(settings.GOOGLE_CLIENT_ID), **kwargs}
+        )
 
     def act(self, form: Any) -> HttpResponse:
         services.register(**form.cleaned_data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -10,7 +11,7 @@ from django.core import signing
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from accounts.models import User
+from accounts.models import Invitation, User
 from accounts.querysets import normal_email
 from accounts.services.passwords import WeakPassword, check_strength
 from gaas.lib import clock
@@ -41,15 +42,16 @@ class EmailNotVerified(NotAllowed):
     code = "email_not_verified"
 
 
-def register(*, email: str, password: str, name: str = "", is_invited: bool = False) -> None:
+def register(*, email: str, password: str, name: str = "", invitation: str = "") -> None:
     """Make a user with a personal account and its hours, and write to the address.
 
     Nothing tells the caller whether the address was taken: answer, errors and time (a password is hashed
     either way) are the same; the owner of a taken address gets a letter instead. Of parallel calls with one
-    address the unique index lets one through. `is_invited` says that the caller has shown an invitation to
-    this very address. Raises RegistrationClosed and WeakPassword.
+    address the unique index lets one through. `invitation` is the token of a letter to this very address,
+    which so is confirmed too. Raises RegistrationClosed and WeakPassword.
     """
     email = normal_email(email)
+    is_invited = bool(invitation) and is_invitation_to(email, token=invitation, now=clock.now())
     check_open(email=email, is_invited=is_invited)
     check_strength(password, User(email=email, name=name))
     # Hashed before the look-up, so that the long part is the same for all.
@@ -60,7 +62,9 @@ def register(*, email: str, password: str, name: str = "", is_invited: bool = Fa
             if user is not None:
                 _write_again(user)
                 return
-            user = User.objects.create(email=email, name=name, password=hashed)
+            user = User.objects.create(
+                email=email, name=name, password=hashed, email_verified_at=clock.now() if is_invited else None
+            )
             outbox.post(
                 to=user.email,
                 subject="Your account on GaaS",
@@ -69,7 +73,7 @@ def register(*, email: str, password: str, name: str = "", is_invited: bool = Fa
                     "user": user,
                     "base_url": settings.BASE_URL,
                     "hours": settings.WELCOME_HOURS,
-                    "key": verification_key(user),
+                    "key": "" if is_invited else verification_key(user),
                 },
                 key=f"welcome:{user.pk}",
             )
@@ -92,6 +96,12 @@ def check_open(*, email: str, is_invited: bool = False) -> None:
     if mode == "invite":
         raise RegistrationClosed("This platform takes whoever is invited; follow the link of your invitation.")
     raise RegistrationClosed("This platform takes no registrations; ask its staff for an account.")
+
+
+def is_invitation_to(email: str, *, token: str, now: datetime) -> bool:
+    """Tell whether a token is of a letter that invited this address and still stands."""
+    token_hash = hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+    return Invitation.objects.acceptable(now=now).filter(email=email, token_hash=token_hash).exists()
 
 
 def check_verified(user: User, *, is_needed: bool | None = None) -> None:

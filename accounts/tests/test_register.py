@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import hashlib
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth import hashers
 
-from accounts.models import User
+from accounts.models import Invitation, User
 from accounts.services import balances_of
+from gaas.lib import clock
 from gaas.outbox.models import Mail
 from gaas.tests.cast import PASSWORD
 
@@ -90,6 +94,49 @@ class TestRegister:
         assert answer.status_code == 403
         assert answer.json()["errors"][0]["code"] == "registration_closed"
         assert not User.objects.exists()
+
+    @pytest.mark.parametrize(
+        ("email", "status"),
+        [
+            ("new@Example.TEST", 201),
+            ("new@sub.example.test", 403),
+            ("new@notexample.test", 403),
+            ("new@example.test.evil", 403),
+            ("example.test@evil.test", 403),
+            ("new@exаmple.test", 403),  # with a Cyrillic а
+        ],
+    )
+    def test_it_takes_addresses_of_the_domains_alone_where_they_decide(self, api, settings, email, status):
+        settings.REGISTRATION, settings.REGISTRATION_DOMAINS = "domains", ["example.test"]
+        answer = api().post(URL, body(email=email), format="json")
+        assert answer.status_code in {status, 400 if status == 403 else status}
+        assert User.objects.count() == (status == 201)
+
+    def invite(self, lab, by, email="new@example.test", **fields):
+        fields = {"expires_at": clock.now() + timedelta(days=1), **fields}
+        token_hash = hashlib.sha256(b"a token").hexdigest()
+        return Invitation.objects.create(account=lab, email=email, token_hash=token_hash, invited_by=by, **fields)
+
+    @pytest.mark.parametrize("mode", ["invite", "domains"])
+    def test_it_takes_who_is_invited_and_confirms_the_address(self, api, settings, lab, alice, mode):
+        settings.REGISTRATION = mode
+        assert api().post(URL, body(), format="json").status_code == 403
+        self.invite(lab, alice)
+        assert api().post(URL, body(invitation="a token"), format="json").status_code == 201
+        assert User.objects.get(email="new@example.test").email_verified_at is not None
+        assert "key=" not in Mail.objects.get(to="new@example.test").body
+
+    def test_an_invitation_is_good_for_its_address_and_time(self, api, settings, lab, alice):
+        settings.REGISTRATION = "invite"
+        invitation = self.invite(lab, alice)
+        for changes in ({"email": "other@example.test"}, {"invitation": "another"}, {"invitation": ""}):
+            answer = api().post(URL, body(**{"invitation": "a token", **changes}), format="json")
+            assert answer.status_code == 403
+        Invitation.objects.filter(pk=invitation.pk).update(expires_at=clock.now())
+        assert api().post(URL, body(invitation="a token"), format="json").status_code == 403
+        settings.REGISTRATION = "closed"
+        Invitation.objects.filter(pk=invitation.pk).update(expires_at=clock.now() + timedelta(days=1))
+        assert api().post(URL, body(invitation="a token"), format="json").status_code == 403
 
     def test_it_is_throttled(self, api):
         # Bad bodies, so that no password is hashed: the scope counts them all the same.

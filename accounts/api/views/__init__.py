@@ -2,6 +2,7 @@ from accounts.api.views.accounts import AccountViewSet
 from accounts.api.views.api_keys import ApiKeyViewSet
 from accounts.api.views.auth import (
     ChangePasswordView,
+    GoogleView,
     LogInView,
     LogOutView,
     RefreshView,
@@ -27,6 +28,7 @@ __all__ = [
     "ApiKeyViewSet",
     "CapViewSet",
     "ChangePasswordView",
+    "GoogleView",
     "InvitationViewSet",
     "LogInView",
     "LogOutView",

@@ -18,6 +18,7 @@ from accounts.api.serializers import (
     ChangePasswordSerializer,
     DetailSerializer,
     EmailKeySerializer,
+    GoogleSerializer,
     LogInSerializer,
     LogOutSerializer,
     RefreshSerializer,
@@ -29,7 +30,7 @@ from accounts.api.serializers import (
     VerifiedSerializer,
     VerifySerializer,
 )
-from accounts.services import passwords, tokens
+from accounts.services import connections, passwords, tokens
 from gaas.lib import clock
 from gaas.lib.rest.throttles import ScopedThrottle, TokenAddressThrottle, TokenThrottle
 
@@ -129,6 +130,20 @@ class LogOutView(OpenView):
         data = self.read(request)
         tokens.log_out(token=data["refresh"], everywhere=data["everywhere"])
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class GoogleView(OpenView):
+    serializer_class = GoogleSerializer
+    throttle_classes = (TokenAddressThrottle,)
+
+    @extend_schema(operation_id="auth_google", responses=TokenPairSerializer)
+    def post(self, request: Request, version: str) -> Response:
+        """Exchange what Google gave for an access and a refresh token.
+
+        An account here is linked by its confirmed address, or made. With a second factor, send `otp` at once:
+        a code is good for one call.
+        """
+        return Response(_shown(connections.log_in(request=request._request, **self.read(request))), headers=NO_STORE)
 
 
 class ResetView(OpenView):

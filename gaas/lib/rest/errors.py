@@ -72,8 +72,8 @@ class Handler(ExceptionHandler):
 
     def report_exception(self, exc: exceptions.APIException, response: Response) -> None:
         """Tell Django's listeners, and write the traceback to the log `error`."""
-        if exc.status_code < 500:
-            return
+        if exc.status_code < 500 or isinstance(exc, Refused):
+            return  # A refusal of 503 is an answer, and whoever raised it has said why.
         request = getattr(self.context.get("request"), "_request", None)
         signals.got_request_exception.send(sender=None, request=request)
         log_response(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -71,3 +72,29 @@ class TestTokenThrottle:
     @pytest.mark.parametrize("body", ["[]", "{}", '{"email": null}', '{"email": ["a"]}', '{"email": "\\u0000"}', "{"])
     def test_it_survives_a_body_without_an_account(self, post: Any, body: str) -> None:
         assert post(body, path="/api/v1/log-in/").status_code in {200, 400}
+
+
+class TestCacheAway:
+    """The shared cache is an address where nothing listens."""
+
+    @pytest.fixture(autouse=True)
+    def _away(self, _kit: None, settings: Any) -> Iterator[None]:
+        here = settings.CACHES
+        settings.CACHES = {
+            "default": {
+                "BACKEND": "django.core.cache.backends.redis.RedisCache",
+                "LOCATION": "redis://127.0.0.1:1/0",
+            }
+        }
+        yield
+        settings.CACHES = here
+
+    def test_ordinary_calls_go_on(self, client: Any, rates: Any) -> None:
+        rates(quote="1/min")
+        assert [client.get("/api/v1/counted/").status_code for _ in range(2)] == [200, 200]
+
+    def test_log_ins_do_not(self, client: Any) -> None:
+        answer = client.post("/api/v1/log-in/", {"email": "a@example.test"}, format="json")
+        assert answer.status_code == 503
+        assert answer.json()["errors"][0]["code"] == "cannot_count"
+        assert int(answer["Retry-After"]) > 0

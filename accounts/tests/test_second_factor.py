@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import re
+import time
+from html import unescape
+
+import pytest
+from allauth.mfa.models import Authenticator
+from django.urls import reverse
+
+from accounts.models import TokenFamily
+from accounts.services.tokens import open_log_in
+from accounts.tests.second_factors import code_of, set_up
+from gaas.audit.models import AuditEvent
+from gaas.outbox.models import Mail
+from gaas.tests.cast import PASSWORD
+
+pytestmark = pytest.mark.django_db
+
+URL = "/api/v1/auth/token/"
+
+
+def log_in(api, **more):
+    return api().post(URL, {"email": "alice@example.test", "password": PASSWORD, **more}, format="json")
+
+
+def code(answer):
+    return answer.json()["errors"][0]["code"]
+
+
+def secret_on(page):
+    return re.search(r'id="secret" value="([A-Z2-7]+)"', page.content.decode()).group(1)
+
+
+class TestToken:
+    def test_it_asks_for_a_code_only_after_the_right_password(self, api, alice):
+        set_up(alice)
+        asked = log_in(api)
+        assert (asked.status_code, code(asked), asked.json()["errors"][0]["attr"]) == (401, "otp_required", "otp")
+        assert asked["WWW-Authenticate"]
+        assert code(log_in(api, password="wrong")) == "no_active_account"
+        assert not TokenFamily.objects.exists()
+
+    def test_it_takes_the_app_s_code_once(self, api, alice):
+        secret, _ = set_up(alice)
+        now = code_of(secret)
+        assert log_in(api, otp=now).status_code == 200
+        again = log_in(api, otp=now)
+        assert (again.status_code, code(again)) == (401, "otp_invalid")
+
+    def test_it_takes_a_recovery_code_once(self, api, alice):
+        _, codes = set_up(alice)
+        assert log_in(api, otp=codes[0]).status_code == 200
+        assert code(log_in(api, otp=codes[0])) == "otp_invalid"
+        assert log_in(api, otp=codes[1]).status_code == 200
+
+    def test_wrong_codes_lock_out(self, api, alice):
+        secret, _ = set_up(alice)
+        wrong = code_of(secret, at=time.time() - 3600)
+        assert [code(log_in(api, otp=wrong)) for _ in range(5)] == ["otp_invalid"] * 5
+        locked = log_in(api, otp=code_of(secret))
+        assert (locked.status_code, code(locked)) == (429, "locked_out")
+
+    @pytest.mark.parametrize("otp", ["000", "x" * 64, "１２３４５６", " ", "-1"])
+    def test_it_refuses_what_is_no_code(self, api, alice, otp):
+        set_up(alice)
+        assert log_in(api, otp=otp).status_code in {400, 401}
+
+    def test_a_code_of_another_is_none(self, api, alice, bob):
+        set_up(alice)
+        secret, codes = set_up(bob)
+        assert code(log_in(api, otp=code_of(secret))) == "otp_invalid"
+        assert code(log_in(api, otp=codes[0])) == "otp_invalid"
+
+    def test_who_has_none_needs_none(self, api, alice):
+        assert log_in(api).status_code == 200
+        assert log_in(api, otp="123456").status_code == 200
+
+
+class TestPages:
+    def enter(self, client):
+        return client.post("/accounts/login/", {"username": "alice@example.test", "password": PASSWORD})
+
+    def once_more(self, client):
+        """Give the password again, which is asked for before a way into an account changes."""
+        return client.post("/accounts/reauthenticate/", {"password": PASSWORD})
+
+    def test_an_app_is_set_up_asked_for_and_taken_off(self, client, alice, django_capture_on_commit_callbacks):
+        self.enter(client)
+        self.once_more(client)
+        page = client.get("/accounts/2fa/totp/activate/")
+        assert "data:image/svg+xml" in page.content.decode()
+        with django_capture_on_commit_callbacks(execute=True):
+            answer = client.post("/accounts/2fa/totp/activate/", {"code": code_of(secret_on(page))})
+        assert answer["Location"] == "/accounts/2fa/recovery-codes/"
+        codes = re.search(r"<pre[^>]*>([\d\s]+)</pre>", client.get(answer["Location"]).content.decode()).group(1)
+        assert len(codes.split()) == 10
+        assert "authenticator app was set up" in "".join(Mail.objects.values_list("subject", flat=True))
+        assert AuditEvent.objects.filter(action="second_factor.totp_activated", actor=alice).exists()
+        client.post("/accounts/logout/")
+
+        assert self.enter(client)["Location"] == "/accounts/2fa/authenticate/"
+        assert client.get("/accounts/")["Location"].startswith("/accounts/login/")
+        refused = client.post("/accounts/2fa/authenticate/", {"code": "000000"})
+        assert "wrong, over or used" in refused.content.decode()
+        assert client.post("/accounts/2fa/authenticate/", {"code": codes.split()[0]})["Location"] == "/"
+        self.once_more(client)
+        assert client.post("/accounts/2fa/totp/deactivate/")["Location"] == "/accounts/2fa/"
+        assert not Authenticator.objects.exists()
+
+    def test_wrong_codes_lock_out_there_too(self, client, alice):
+        secret, _ = set_up(alice)
+        self.enter(client)
+        for _ in range(5):
+            assert client.post("/accounts/2fa/authenticate/", {"code": "000000"}).status_code == 200
+        locked = client.post("/accounts/2fa/authenticate/", {"code": code_of(secret)})
+        assert locked.status_code == 429
+        assert int(locked["Retry-After"]) > 0
+
+    def test_who_is_logged_in_gives_the_password_again_first(self, client, alice):
+        self.enter(client)
+        answer = client.get("/accounts/2fa/totp/activate/")
+        assert answer["Location"].startswith("/accounts/reauthenticate/?next=")
+        wrong = client.post(answer["Location"], {"password": "no"})
+        assert wrong.status_code == 200
+        assert client.post(answer["Location"], {"password": PASSWORD})["Location"] == "/accounts/2fa/totp/activate/"
+
+    def test_secrets_are_sealed_in_the_database(self, alice):
+        secret, codes = set_up(alice)
+        stored = str(list(Authenticator.objects.values_list("data", flat=True)))
+        assert secret not in stored
+        assert not any(one in stored for one in codes)
+
+    def test_they_open_for_whoever_is_logged_in_alone(self, client, alice):
+        paths = ["", "totp/activate/", "webauthn/", "webauthn/add/", "recovery-codes/", "recovery-codes/generate/"]
+        for path in paths:
+            assert client.get(f"/accounts/2fa/{path}")["Location"].startswith("/accounts/")
+
+    def test_keys_of_another_are_not_there(self, client, alice, bob):
+        key = Authenticator.objects.create(user=bob, type=Authenticator.Type.WEBAUTHN, data={"name": "Bob's"})
+        self.enter(client)
+        self.once_more(client)
+        for verb in ("edit", "remove"):
+            assert client.post(f"/accounts/2fa/webauthn/keys/{key.pk}/{verb}/", {"name": "x"}).status_code == 404
+        assert Authenticator.objects.filter(pk=key.pk).exists()
+
+    @pytest.mark.parametrize("credential", ["", "x", "[]", "{}", '{"id": "x"}', '{"rawId": 1, "response": []}'])
+    def test_garbage_is_no_security_key(self, client, alice, credential):
+        self.enter(client)
+        self.once_more(client)
+        client.get("/accounts/2fa/webauthn/add/")
+        answer = client.post("/accounts/2fa/webauthn/add/", {"name": "x", "credential": credential})
+        assert answer.status_code in {200, 400}
+        assert not Authenticator.objects.exists()
+
+
+class TestRemove:
+    def test_staff_take_it_off_who_lost_it_and_log_them_out(self, client, api, root, alice):
+        set_up(alice)
+        pair = open_log_in(user=alice)
+        client.force_login(root)
+        client.post(reverse("admin:accounts_user_remove_second_factor", args=[alice.pk]), {"post": "yes"})
+        assert not Authenticator.objects.exists()
+        refreshed = api().post("/api/v1/auth/token/refresh/", {"refresh": pair.refresh}, format="json")
+        assert refreshed.status_code == 401
+        assert log_in(api).status_code == 200
+        assert AuditEvent.objects.get(action="user.remove_second_factor").actor == root
+
+    def test_others_do_not(self, client, alice, bob):
+        set_up(alice)
+        client.force_login(bob)
+        client.post(reverse("admin:accounts_user_remove_second_factor", args=[alice.pk]), {"post": "yes"})
+        assert Authenticator.objects.filter(user=alice).exists()
+
+    def test_nobody_less_takes_it_off_a_superuser(self, client, root, dana):
+        set_up(root)
+        client.force_login(dana)
+        client.post(reverse("admin:accounts_user_remove_second_factor", args=[root.pk]), {"post": "yes"})
+        assert Authenticator.objects.filter(user=root).exists()
+
+
+def test_the_page_s_text_is_escaped(client, alice):
+    Authenticator.objects.create(user=alice, type=Authenticator.Type.WEBAUTHN, data={"name": "<img onerror=x>"})
+    client.force_login(alice)
+    text = client.get("/accounts/2fa/webauthn/").content.decode()
+    assert "<img onerror" not in text
+    assert "<img onerror=x>" in unescape(text)
