@@ -2,11 +2,16 @@
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import pytest_django
 
 # The shared cast: alice, bob, charlie, dana, olga, pat, root, lab, family, child, api.
 pytest_plugins = ["gaas.tests.cast"]
+
+# How fast this machine is says nothing about the code.
+hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")
