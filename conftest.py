@@ -26,7 +26,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.Djan
 
 @pytest.fixture(scope="session", autouse=True)
 def _flush_in_spite_of_the_ledger() -> Iterator[None]:
-    """Lift the ledger's triggers around the flush that ends a transactional test, then bring back migrated rows.
+    """Lift the triggers of ledger and audit around the flush that ends a transactional test; bring back migrated rows.
 
     Django empties all tables after such a test, which the triggers refuse, and with them the rows that
     migrations made (assets, the platform's account), which later tests count on.
@@ -37,6 +37,7 @@ def _flush_in_spite_of_the_ledger() -> Iterator[None]:
     from django.test import TransactionTestCase
 
     from accounts.ledger import triggers
+    from gaas.audit import triggers as audit_triggers
 
     flush = TransactionTestCase._fixture_teardown
 
@@ -44,6 +45,7 @@ def _flush_in_spite_of_the_ledger() -> Iterator[None]:
         names = case._databases_names(include_mirrors=False)
         for name in names:
             triggers.remove(connections[name])
+            audit_triggers.remove(connections[name])
         try:
             flush(case)
             for name in names:
@@ -55,6 +57,7 @@ def _flush_in_spite_of_the_ledger() -> Iterator[None]:
         finally:
             for name in names:
                 triggers.install(connections[name])
+                audit_triggers.install(connections[name])
 
     TransactionTestCase._fixture_teardown = teardown
     yield

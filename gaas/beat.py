@@ -31,6 +31,7 @@ class Job:
 def jobs() -> list[Job]:
     from accounts.actors import forget_log_ins, watch_budgets
     from accounts.ledger.actors import keep_books
+    from gaas.audit.actors import chain_events, check_chain
     from gaas.outbox.actors import forget_keys, send_due
     from tasks.actors import sweep
 
@@ -39,6 +40,8 @@ def jobs() -> list[Job]:
         Job("outbox.send_due", 30, send_due.send),
         Job("outbox.forget_keys", 3600, forget_keys.send),
         Job("ledger.keep_books", 86_400, keep_books.send),
+        Job("audit.chain_events", 60, chain_events.send),
+        Job("audit.check_chain", 86_400, check_chain.send),
         Job("accounts.forget_log_ins", 3600, forget_log_ins.send),
         Job("accounts.watch_budgets", 60, watch_budgets.send),
     ]

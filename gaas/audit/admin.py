@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, StreamingHttpResponse
 from unfold.contrib.filters.admin import RangeDateTimeFilter, TextFilter
-from unfold.decorators import display
+from unfold.decorators import action, display
 
 from gaas.audit.models import AuditEvent
+from gaas.lib import csv_cells
 from gaas.lib.admin import ViewOnlyAdmin
+
+EXPORTED = (
+    *("seq", "at", "action", "actor_label", "object_type", "object_id", "object_label", "account_id"),
+    *("reason", "before", "after", "address", "request_id", "id", "digest"),
+)
 
 
 class _ExactFilter(TextFilter):
@@ -47,6 +55,7 @@ class AuditEventAdmin(ViewOnlyAdmin):
     list_filter_submit = True
     search_fields = ("object_id__exact",)
     search_help_text = "The id of what was acted upon."
+    actions = ("export",)
 
     @display(description="By")
     def by_whom(self, event: AuditEvent) -> str:
@@ -56,7 +65,21 @@ class AuditEventAdmin(ViewOnlyAdmin):
     def what(self, event: AuditEvent) -> list[str]:
         return [event.object_label, event.object_type.rpartition(".")[2]]
 
+    @action(description="Export as CSV", permissions=["view"])
+    def export(self, request: HttpRequest, queryset: QuerySet) -> StreamingHttpResponse:
+        """Send the chosen events, the oldest first, without ever having all in memory."""
+        answer = StreamingHttpResponse(csv_cells.lines(_rows(queryset)), content_type="text/csv; charset=utf-8")
+        answer["Content-Disposition"] = 'attachment; filename="audit-events.csv"'
+        answer["X-Content-Type-Options"] = "nosniff"
+        return answer
+
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[Any, bool]:
         """Find events by the id of their object; it is what people have at hand, not the event's own."""
         term = search_term.strip().lower()
         return (queryset.filter(object_id=term) if term else queryset), False
+
+
+def _rows(events: QuerySet) -> Iterator[list[Any]]:
+    yield list(EXPORTED)
+    for row in events.order_by("pk").values_list(*EXPORTED).iterator():
+        yield [json.dumps(value, sort_keys=True) if isinstance(value, dict) else value for value in row]
