@@ -105,7 +105,10 @@ def give(*, sender: Any, using: str, apps: Any = global_apps, **_: Any) -> None:
     }
     if not wanted:
         return
-    group, permission = apps.get_model("auth", "Group"), apps.get_model("auth", "Permission")
+    try:
+        group, permission = apps.get_model("auth", "Group"), apps.get_model("auth", "Permission")
+    except LookupError:  # on the way back to zero, when these are not there any more
+        return
     group.objects.using(using).bulk_create([group(name=name) for name in GROUPS], ignore_conflicts=True)
     groups = dict(group.objects.using(using).filter(name__in=GROUPS).values_list("name", "pk"))
     codenames = {codename for _, codename in wanted}
