@@ -130,8 +130,8 @@ def _moved(verb: Callable[..., bool], task: Task, **how: Any) -> bool:
 
 
 def _shrink(task: Task, limit_ms: int) -> None:
-    if limit_ms > task.limit_ms:
-        raise DomainError("Not more than was asked for can be approved.", attr="hours")
+    if not 0 < limit_ms <= task.limit_ms:
+        raise DomainError("Approve hours above 0, and not more than was asked for.", attr="hours")
     if limit_ms == task.limit_ms:
         return
     rule = RULES[task.funding]
