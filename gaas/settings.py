@@ -331,6 +331,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
     "ENUM_NAME_OVERRIDES": {
         "AccountKindEnum": "accounts.choices.AccountKind",
+        "CapPeriodEnum": "accounts.choices.CapPeriod",
         "QuotaRequestStatusEnum": "accounts.choices.QuotaRequestStatus",
         "RoleEnum": "accounts.choices.Role",
         "HostStatusEnum": "gpus.choices.HostStatus",
