@@ -5,7 +5,7 @@ from __future__ import annotations
 from allauth.account import views as allauth
 from django.urls import include, path
 
-from accounts.pages import google, log_ins, views
+from accounts.pages import family, google, keys, log_ins, members, views
 
 urlpatterns = [
     path("", log_ins.Overview.as_view(), name="account_overview"),
@@ -24,5 +24,11 @@ urlpatterns = [
     path("connections/", log_ins.Connections.as_view(), name="socialaccount_connections"),
     path("google/", google.begin, name="account_google"),
     path("google/callback/", google.callback, name="account_google_callback"),
+    path("all/", family.Accounts.as_view(), name="accounts"),
+    path("keys/", keys.Keys.as_view(), name="account_keys"),
+    path("join/", members.JoinAccount.as_view(), name="account_join"),
+    path("<uuid:pk>/", family.OneAccount.as_view(), name="account"),
+    path("<uuid:pk>/members/", members.Members.as_view(), name="account_members"),
+    path("<uuid:pk>/children/", family.Children.as_view(), name="account_children"),
     path("2fa/", include("allauth.mfa.urls")),
 ]

@@ -93,6 +93,12 @@ def is_invited(*, token: str, email: str, now: datetime) -> bool:
     return found.filter(account__closed_at=None).exists()
 
 
+def find_invitation(*, token: str, now: datetime) -> Invitation | None:
+    """Give the open invitation that a letter's token is, to show its bearer; an unknown or old one is none."""
+    found = Invitation.objects.acceptable(now=now).filter(token_hash=_hash(token), account__closed_at=None)
+    return found.select_related("account", "invited_by").first()
+
+
 def accept_invitation(*, token: str, by: User, now: datetime) -> Membership:
     """Make the caller a member by the token of a letter to their verified address, once.
 

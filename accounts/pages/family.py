@@ -1,0 +1,244 @@
+"""Pages of what one has: the list of accounts, and each account with its limits."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Case, F, QuerySet, Value, When
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+
+from accounts import services
+from accounts.choices import AccountKind, CapPeriod, PaysFrom, Role
+from accounts.models import Account, ApprovalThreshold, CapRule
+from accounts.pages import family_forms as forms
+from accounts.pages.board import Board
+from accounts.services.authority import is_clerk
+from gaas.lib import clock
+
+ROWS = 25
+OPEN_FIRST = F("closed_at").asc(nulls_first=True)
+
+
+class Accounts(Board):
+    """List the accounts that one is a member of, one's own first; make an organisation's."""
+
+    template_name = "accounts/accounts.html"
+    kinds = (forms.CreateAccountForm,)
+
+    def do_create_account(self, form: forms.CreateAccountForm) -> HttpResponse:
+        made = services.create_account(name=form.cleaned_data["name"], by=self.request.user)
+        return self.done(f"{made} is made, and you own it.", to=reverse("account", args=[made.pk]))
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        user = self.request.user
+        own_first = Case(When(person=user, then=Value(0)), default=Value(1))
+        # Those under accounts that one manages stand on the pages of their parents.
+        mine = Account.objects.filter(memberships__user=user).order_by(OPEN_FIRST, own_first, "name", "pk")
+        page = page_of(mine, self.request.GET.get("page"))
+        roles = dict(user.memberships.values_list("account_id", "role"))
+        describe(page.object_list, roles)
+        return super().get_context_data(
+            page=page,
+            has_organisation=any(account.kind == AccountKind.ORGANISATION for account in page),
+            create=self.form(forms.CreateAccountForm),
+            **kwargs,
+        )
+
+
+class OfAccount(Board):
+    """Find the account of the path, and say what its visitor may do there."""
+
+    @cached_property
+    def account(self) -> Account:
+        seen = Account.objects.visible_to(self.request.user).select_related("parent")
+        return get_object_or_404(seen, pk=self.kwargs["pk"])
+
+    @cached_property
+    def role(self) -> Role | None:
+        return self.account.role_among(self._roles)
+
+    @cached_property
+    def role_above(self) -> Role | None:
+        return self.account.parent.role_among(self._roles) if self.account.parent else None
+
+    @property
+    def may_manage(self) -> bool:
+        return self._is_clerk or (self.role is not None and self.role >= Role.MANAGER)
+
+    @property
+    def may_own(self) -> bool:
+        return self._is_clerk or self.role == Role.OWNER
+
+    @property
+    def may_share(self) -> bool:
+        """Tell whether one gives the account what its parent has; no staff does that for others."""
+        return self.role_above is not None and self.role_above >= Role.MANAGER
+
+    @property
+    def may_limit(self) -> bool:
+        return self._is_clerk or (self.may_share if self.account.parent else self.role == Role.OWNER)
+
+    @property
+    def parent_seen(self) -> Account | None:
+        """Give the account above to whom may see it, and to others nothing of it."""
+        above = self.account.parent
+        if above is None or self.role_above is not None or self.request.user.has_perm("accounts.view_account"):
+            return above
+        return None
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(
+            account=self.account,
+            role=self.role,
+            parent_seen=self.parent_seen,
+            may_manage=self.may_manage and self.account.closed_at is None,
+            may_own=self.may_own and self.account.closed_at is None,
+            **kwargs,
+        )
+
+    @cached_property
+    def _roles(self) -> dict[Any, str]:
+        lineage = [self.account.pk, *self.account.ancestor_ids]
+        return dict(self.request.user.memberships.filter(account__in=lineage).values_list("account_id", "role"))
+
+    @cached_property
+    def _is_clerk(self) -> bool:
+        return is_clerk(self.request.user)
+
+
+class OneAccount(OfAccount):
+    """Show what an account has and what bounds it; whoever manages its parent shares and sets limits here."""
+
+    template_name = "accounts/account.html"
+    kinds = (
+        forms.FundForm,
+        forms.ReclaimForm,
+        forms.SetCapForm,
+        forms.RemoveCapForm,
+        forms.SetThresholdForm,
+        forms.RemoveThresholdForm,
+        forms.PaysFromForm,
+        forms.RenameForm,
+    )
+
+    def do_fund(self, form: forms.FundForm) -> HttpResponse:
+        services.fund(account=self._above, to=self.account, by=self.request.user, **form.cleaned_data)
+        return self.done(f"{self.account} has it now.")
+
+    def do_reclaim(self, form: forms.ReclaimForm) -> HttpResponse:
+        services.reclaim(account=self._above, source=self.account, by=self.request.user, **form.cleaned_data)
+        return self.done(f"It is back with {self._above}.")
+
+    def do_set_cap(self, form: forms.SetCapForm) -> HttpResponse:
+        rule = services.set_cap(
+            account=self.account,
+            asset=form.cleaned_data["asset"],
+            period=CapPeriod(form.cleaned_data["period"]),
+            limit=form.cleaned_data["amount"],
+            by=self.request.user,
+            now=clock.now(),
+        )
+        return self.done(f"The cap is set: {rule}.")
+
+    def do_remove_cap(self, form: forms.RemoveCapForm) -> HttpResponse:
+        rules = CapRule.objects.filter(account=self.account).select_related("account__parent")
+        services.remove_cap(rule=self.row(form, rules), by=self.request.user)
+        return self.done("The cap is lifted.")
+
+    def do_set_threshold(self, form: forms.SetThresholdForm) -> HttpResponse:
+        services.set_threshold(
+            account=self.account,
+            asset=form.cleaned_data["asset"],
+            above=form.cleaned_data["amount"],
+            by=self.request.user,
+        )
+        return self.done("The threshold is set.")
+
+    def do_remove_threshold(self, form: forms.RemoveThresholdForm) -> HttpResponse:
+        thresholds = ApprovalThreshold.objects.filter(account=self.account).select_related("account__parent")
+        services.remove_threshold(threshold=self.row(form, thresholds), by=self.request.user)
+        return self.done("The threshold is removed.")
+
+    def do_set_pays_from(self, form: forms.PaysFromForm) -> HttpResponse:
+        services.set_pays_from(account=self.account, by=self.request.user, **form.cleaned_data)
+        return self.done("Its next tasks are paid so.")
+
+    def do_rename(self, form: forms.RenameForm) -> HttpResponse:
+        services.rename_account(account=self.account, by=self.request.user, **form.cleaned_data)
+        return self.done("It has its new name.")
+
+    @property
+    def _above(self) -> Account:
+        # Without a parent the account itself is named: the verb says that it does not stand below.
+        return self.account.parent or self.account
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        account, is_open = self.account, self.account.closed_at is None
+        caps = list(CapRule.objects.filter(account=account).order_by("asset", "period"))
+        services.add_standing(caps, now=clock.now())
+        thresholds = list(ApprovalThreshold.objects.filter(account=account).order_by("asset"))
+        for cap in caps:
+            cap.form = self.form(forms.RemoveCapForm, cap.pk)
+        for threshold in thresholds:
+            threshold.form = self.form(forms.RemoveThresholdForm, threshold.pk)
+        may_limit, above = self.may_limit and is_open, account.parent
+        described = [account, *([above] if above is not None and self.parent_seen else [])]
+        describe(described, {})
+        return super().get_context_data(
+            caps=caps,
+            thresholds=thresholds,
+            may_limit=may_limit,
+            may_share=self.may_share and is_open,
+            pays_itself=account.pays_from == PaysFrom.SELF,
+            fund=self.form(forms.FundForm),
+            reclaim=self.form(forms.ReclaimForm),
+            set_cap=self.form(forms.SetCapForm, period=CapPeriod.MONTH),
+            set_threshold=self.form(forms.SetThresholdForm),
+            set_pays_from=self.form(forms.PaysFromForm, pays_from=account.pays_from),
+            rename=self.form(forms.RenameForm, name=account.name),
+            **kwargs,
+        )
+
+
+class Children(OfAccount):
+    """List the accounts right below one; make another."""
+
+    template_name = "accounts/children.html"
+    kinds = (forms.CreateChildForm,)
+
+    def do_create_child(self, form: forms.CreateChildForm) -> HttpResponse:
+        made = services.create_child(parent=self.account, by=self.request.user, **form.cleaned_data)
+        return self.done(f"{made} is made. Give it hours, set its limits and invite its members here.", to=url(made))
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        seen = Account.objects.visible_to(self.request.user).filter(parent=self.account)
+        page = page_of(seen.order_by(OPEN_FIRST, "name", "pk"), self.request.GET.get("page"))
+        describe(page.object_list, {})
+        caps = list(CapRule.objects.filter(account__in=[child.pk for child in page]).order_by("asset", "period"))
+        services.add_standing(caps, now=clock.now())
+        for child in page:
+            child.caps = [cap for cap in caps if cap.account_id == child.pk]
+        return super().get_context_data(page=page, create=self.form(forms.CreateChildForm), **kwargs)
+
+
+def url(account: Account) -> str:
+    return reverse("account", args=[account.pk])
+
+
+def page_of(rows: QuerySet, number: str | None) -> Page:
+    """Give one page of rows; a number that is none leads to the nearest page there is."""
+    return Paginator(rows, ROWS).get_page(number)
+
+
+def describe(accounts: Any, roles: dict[Any, str]) -> None:
+    """Put on each account what it can spend and its visitor's role, in two queries for all."""
+    balances = services.balances_of_each(accounts)
+    for account in accounts:
+        account.balances = balances[account.pk]
+        account.hours_total = account.balances.hours_available + account.balances.hours_held
+        account.wallet_total = account.balances.wallet_available + account.balances.wallet_held
+        account.role = account.role_among(roles)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts import services
+from accounts.choices import Role
+from accounts.models import Invitation, Membership
+from gaas.lib import clock
+from gaas.outbox.models import Mail
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def link(people, form):
+    """The path of a letter's link to Charlie."""
+    services.invite(account=form, email="charlie@example.test", role=Role.MEMBER, by=people["owner"], now=clock.now())
+    found = re.search(r"https?://[^/]+(/accounts/join/\?token=\S+)", Mail.objects.get().body)
+    return found[1]
+
+
+@pytest.fixture
+def token(link):
+    return link.partition("token=")[2]
+
+
+def text(answer, status=200):
+    assert answer.status_code == status, answer.content.decode()[-2000:]
+    return answer.content.decode()
+
+
+def joined(user, account):
+    return Membership.objects.filter(user=user, account=account).exists()
+
+
+class TestJoinPage:
+    def test_following_the_link_changes_nothing(self, client, charlie, verify, link, form):
+        client.force_login(verify(charlie))
+        shown = text(client.get(link))
+        assert "Join Form" in shown
+        assert "owner invites charlie@example.test" in shown
+        assert not joined(charlie, form)
+
+    def test_the_button_joins(self, client, charlie, verify, token, form):
+        client.force_login(verify(charlie))
+        answer = client.post("/accounts/join/", {"token": token})
+        assert answer["Location"] == f"/accounts/{form.pk}/"
+        assert joined(charlie, form)
+        assert "You are member of Form now" in text(client.get(answer["Location"]))
+        assert "not valid, used or too old" in text(client.post("/accounts/join/", {"token": token}), 400)
+
+    def test_a_stranger_is_led_by_log_in_and_back(self, client, charlie, link, token):
+        shown = text(client.get(link))
+        assert "/accounts/login/?next=%2Faccounts%2Fjoin%2F%3Ftoken%3D" in shown
+        answer = client.post("/accounts/join/", {"token": token})
+        assert client.get(answer["Location"]).status_code == 200
+
+    def test_another_s_letter_is_for_another(self, client, bob, verify, link, token, form):
+        client.force_login(verify(bob))
+        assert "You are logged in as bob@example.test" in text(client.get(link))
+        assert "another address" in text(client.post("/accounts/join/", {"token": token}), 403)
+        assert not joined(bob, form)
+
+    def test_an_unconfirmed_address_is_confirmed_first(self, client, charlie, link, token, form):
+        client.force_login(charlie)
+        assert "/accounts/verify-email/letter/" in text(client.get(link))
+        text(client.post("/accounts/join/", {"token": token}), 403)
+        assert not joined(charlie, form)
+
+    @pytest.mark.parametrize("query", ["", "?token=", "?token=x", "?token=%ff", f"?token={'x' * 3000}"])
+    def test_a_wrong_link_says_what_to_do(self, client, query):
+        assert "Ask who invited you" in text(client.get(f"/accounts/join/{query}"), 400)
+
+    def test_a_late_one_too(self, client, charlie, verify, link, token):
+        Invitation.objects.update(expires_at=timezone.now())
+        client.force_login(verify(charlie))
+        text(client.get(link), 400)
+        text(client.post("/accounts/join/", {"token": token}), 400)
+
+    def test_it_wants_its_own_token(self, charlie, token):
+        strict = Client(enforce_csrf_checks=True)
+        strict.force_login(charlie)
+        assert strict.post("/accounts/join/", {"token": token}).status_code == 403
