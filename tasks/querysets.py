@@ -54,10 +54,11 @@ class ApprovalStepQuerySet(models.QuerySet):
     def decidable_by(self, user: Any) -> Self:
         """Steps whose turn it is and that wait for `user`: as approver, as manager; never those of an own task."""
         steps = self.first_waiting()
-        if user.is_superuser:
+        is_approver = user.has_perm("tasks.approve_task")
+        if user.is_superuser and is_approver:
             return steps
         theirs = Q(kind=StepKind.PARENT_MANAGER, account__in=Account.objects.managed_by(user))
-        if user.has_perm("tasks.approve_task"):
+        if is_approver:
             theirs |= Q(kind=StepKind.STAFF)
         return steps.filter(theirs).exclude(task__submitted_by=user)
 

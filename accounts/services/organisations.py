@@ -67,7 +67,12 @@ class NotEmpty(Conflict):
 
 
 def create_account(*, name: str, by: User) -> Account:
-    """Make an organisation that the user owns. Raises Conflict where somebody owns very many."""
+    """Make an organisation that the user owns.
+
+    Raises NotAllowed through a key that is bound to another account, Conflict where somebody owns very many.
+    """
+    if by.bound_to is not None:
+        raise NotAllowed("This key is bound to an account; it makes none outside of it.")
     with transaction.atomic():
         if by.memberships.filter(role=Role.OWNER, account__closed_at=None).count() >= MAX_OWNED:
             raise Conflict(f"You own {MAX_OWNED} accounts; close one first.", code="too_many")

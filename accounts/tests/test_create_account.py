@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import pytest
+from rest_framework.test import APIClient
 
-from accounts.choices import MAX_DEPTH, Role
+from accounts.choices import MAX_DEPTH, Role, Scope
 from accounts.models import Account
 from accounts.services import balances_of
+from accounts.services.keys import create_key
 from accounts.services.organisations import MAX_OWNED
 from gaas.audit.models import AuditEvent
+from gaas.lib import clock
 
 pytestmark = pytest.mark.django_db
 
@@ -52,6 +55,12 @@ class TestCreate:
             alice.memberships.create(account=Account.objects.create(name=str(number)), role=Role.OWNER)
         answer = api(alice).post(URL, {"name": "One more"}, format="json")
         assert (answer.status_code, answer.json()["errors"][0]["code"]) == (409, "too_many")
+
+    def test_a_key_that_is_bound_to_an_account_makes_none_outside(self, alice, lab):
+        _, text = create_key(user=alice, name="x", scopes=[Scope.ACCOUNTS_WRITE], account=lab, now=clock.now())
+        client = APIClient(headers={"Authorization": f"Api-Key {text}"})
+        assert client.post(f"{URL}{lab.pk}/children/", {"name": "Inside"}, format="json").status_code == 201
+        assert client.post(URL, {"name": "Outside"}, format="json").status_code == 403
 
     def test_it_wants_a_caller(self, api):
         assert api().post(URL, {"name": "x"}, format="json").status_code == 401

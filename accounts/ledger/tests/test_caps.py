@@ -15,6 +15,7 @@ from accounts.ledger.services import (
     open_cap,
     release,
     set_limit,
+    tighten,
 )
 from accounts.ledger.tests.conftest import state_of
 
@@ -87,6 +88,61 @@ class TestCap:
             hold(balance=hours, amount=30, key="a", purpose="task", caps=[may])
         assert used_of(may) == 30
         assert HoldCap.objects.count() == 1
+
+
+class TestTighten:
+    @pytest.fixture
+    def now_cap(self, db):
+        return open_cap(
+            asset="GPU",
+            owner_key="acct:child",
+            starts_at=MAY.replace(year=2000),
+            ends_at=MAY.replace(year=2999),
+            limit=90,
+        )
+
+    def promise(self, hours, amount, key, caps=(), spender="acct:child"):
+        return hold(balance=hours, amount=amount, key=key, purpose="task", caps=caps, spender=spender)
+
+    def test_what_was_held_before_counts_once(self, now_cap, hours):
+        self.promise(hours, 20, "before")
+        self.promise(hours, 10, "counted", caps=[now_cap])
+        self.promise(hours, 5, "of another", spender="acct:other")
+        for _ in range(2):
+            cap = tighten(cap=now_cap, limit=50, spenders=["acct:child"])
+            assert (cap.used, cap.limit, cap.wanted) == (30, 50, 50)
+
+    def test_money_does_not_count_in_hours(self, now_cap, wallet):
+        self.promise(wallet, 20, "money")
+        assert tighten(cap=now_cap, limit=50, spenders=["acct:child"]).used == 0
+
+    def test_what_is_outside_of_the_period_does_not_count(self, hours):
+        old, older = MAY.replace(year=2001), MAY.replace(year=2000)
+        past = open_cap(asset="GPU", owner_key="acct:child", starts_at=older, ends_at=old, limit=50)
+        self.promise(hours, 20, "today")
+        assert tighten(cap=past, limit=10, spenders=["acct:child"]).used == 0
+
+    def test_below_what_is_used_it_comes_down_with_each_release(self, now_cap, hours, used):
+        first = self.promise(hours, 30, "a", caps=[now_cap])
+        second = self.promise(hours, 30, "b", caps=[now_cap])
+        assert tighten(cap=now_cap, limit=40).limit == 60
+        with pytest.raises(CapExceeded):
+            self.promise(hours, 1, "c", caps=[now_cap])
+        release(hold_id=first.pk, amount=5)
+        assert Cap.objects.get(pk=now_cap.pk).limit == 55
+        capture(hold_id=second.pk, legs=[Leg(credit=used, amount=20, kind="usage", key="u")], final=True)
+        release(hold_id=first.pk)
+        cap = Cap.objects.get(pk=now_cap.pk)
+        assert (cap.used, cap.limit, cap.left) == (20, 40, 20)
+
+    def test_day_and_month_may_begin_together(self, may):
+        day = open_cap(asset="GPU", owner_key="acct:child", period="day", starts_at=MAY, ends_at=JUNE, limit=5)
+        assert day != may
+
+    @pytest.mark.parametrize("limit", [-1, 2**63, True])
+    def test_a_limit_that_is_none_is_refused(self, may, limit):
+        with pytest.raises(InvalidAmount):
+            tighten(cap=may, limit=limit)
 
 
 class TestLimit:
