@@ -14,8 +14,8 @@ from tasks.choices import LIVE, OPEN, StepKind, StepStatus, TaskStatus
 
 class TaskQuerySet(models.QuerySet):
     def visible_to(self, user: Any) -> Self:
-        """Tasks of the accounts that `user` sees; all of them with the permission to view tasks."""
-        if user.has_perm("tasks.view_task"):
+        """Tasks of the accounts that `user` sees; all of them for who may view, decide or operate any."""
+        if any(user.has_perm(f"tasks.{may}_task") for may in ("view", "approve", "operate")):
             return self
         return self.filter(account__in=Account.objects.visible_to(user))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.auth.models import Permission
 
 from tasks.models import ApprovalStep, Task
 from tasks.tests.rig import HOUR, a_task, an_approved_task, hours_of, refused
@@ -19,6 +20,14 @@ def step(alice):
 
 def waiting_for(client) -> list[str]:
     return [row["id"] for row in client.get(URL).json()["results"]]
+
+
+class TestApproversAlone:
+    def test_who_may_approve_and_nothing_else_decides_what_the_list_shows(self, step, charlie, api):
+        charlie.user_permissions.add(Permission.objects.get(codename="approve_task"))
+        client = api(charlie)
+        assert waiting_for(client) == [str(step.pk)]
+        assert client.post(f"{URL}{step.pk}/approve/", {}, format="json").status_code == 200
 
 
 class TestList:

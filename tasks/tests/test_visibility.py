@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import Permission
 
 from accounts.choices import Role
 from accounts.models import Membership
@@ -84,6 +85,11 @@ class TestInsiders:
         client = api(dana)
         assert len(client.get("/api/v1/tasks/").json()["results"]) == 1
         assert client.get(f"/api/v1/tasks/{task.pk}/logs/").content == b"secret\n"
+
+    @pytest.mark.parametrize("may", ["view_task", "approve_task", "operate_task"])
+    def test_who_is_to_decide_sees_what(self, task, charlie, api, may):
+        charlie.user_permissions.add(Permission.objects.get(content_type__app_label="tasks", codename=may))
+        assert api(charlie).get(f"/api/v1/tasks/{task.pk}/").status_code == 200
 
     @pytest.mark.parametrize("method", ["put", "patch", "delete"])
     def test_nobody_writes_over_or_deletes_a_task(self, task, alice, api, method):
