@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from uuid import UUID
 
 
@@ -49,6 +49,12 @@ class Need:
     host_id: UUID | None = None
     allow_simulated: bool = False
     not_on: frozenset[UUID] = frozenset()  # hosts that refused it lately
+
+    @property
+    def terms(self) -> tuple[object, ...]:
+        """Give all but the task: two needs with the same terms fit the same GPUs and wait for the same reason."""
+        named = (getattr(self, item.name) for item in fields(self) if item.name not in ("task_id", "labels"))
+        return (*named, frozenset(self.labels.items()))
 
 
 @dataclass(frozen=True)
@@ -208,7 +214,12 @@ def place(needs: Iterable[Need], free: Sequence[Slot]) -> list[Placement]:
     for slot in free:
         by_host[slot.host_id].append(slot)
     placements = []
+    # What found no place finds none later in this pass either: GPUs only become fewer.
+    hopeless: set[tuple[object, ...]] = set()
     for need in needs:
+        terms = need.terms
+        if terms in hopeless:
+            continue
         best: tuple[tuple[int, int, int], UUID, list[Slot]] | None = None
         for host_id, slots in by_host.items():
             if host_id in need.not_on or len(slots) < need.gpus:
@@ -222,6 +233,7 @@ def place(needs: Iterable[Need], free: Sequence[Slot]) -> list[Placement]:
             if best is None or rank < best[0]:
                 best = (rank, host_id, chosen)
         if best is None:
+            hopeless.add(terms)
             continue
         _, host_id, chosen = best
         taken = {slot.gpu_id for slot in chosen}

@@ -19,8 +19,10 @@ from tasks.placement import Need, Placement, Reason, fits, place, why_none
 from tasks.services.field import need_of, slot_of, slots
 from tasks.sql import one_pass_at_a_time
 
-# So many from the top of the queue are looked at in a pass; whatever is behind them waits for the next.
-QUEUE_DEPTH = 1000
+# So many tasks are read at once, and so many in a pass at the most while GPUs are left. The first page may be full of
+# tasks that nothing fits; those behind them must not wait for that.
+PAGE = 1000
+QUEUE_DEPTH = 10 * PAGE
 
 
 def schedule(now: Callable[[], datetime] = clock.now) -> int:
@@ -45,19 +47,32 @@ def schedule(now: Callable[[], datetime] = clock.now) -> int:
 def _run_pass(now: datetime) -> int:
     """Place the top of the queue.
 
-    1. Read queue, free GPUs, late refusals. 2. Place in memory. 3. Offer in one transaction that looks again
-    at what it takes. 4. Tell every task that stays why.
+    1. Read free GPUs, late refusals, and the queue, page by page while GPUs are left. 2. Place in memory. 3. Offer
+    in one transaction that looks again at what it takes. 4. Tell every task that stays why.
     """
-    queue = list(Task.objects.queue().select_related("account")[:QUEUE_DEPTH])
-    if not queue:
+    # Programs may be large, and placing them asks nothing of them.
+    rows = Task.objects.queue().select_related("account").defer("spec", "env", "result")
+    page = list(rows[:PAGE])
+    if not page:
         return 0
     free = slots(GPU.objects.free(now=now))
     refused: dict[UUID, set[UUID]] = defaultdict(set)
     since = now - timedelta(seconds=settings.HOST_COOL_DOWN_SECONDS)
     for task_id, host_id in Attempt.objects.refused_since(since).values_list("task_id", "host_id"):
         refused[task_id].add(host_id)
-    needs = {task.pk: need_of(task, not_on=frozenset(refused[task.pk])) for task in queue}
-    placements = place(needs.values(), free)
+    queue: list[Task] = []
+    needs: dict[UUID, Need] = {}
+    placements: list[Placement] = []
+    while page:
+        of_page = {task.pk: need_of(task, not_on=frozenset(refused.get(task.pk, ()))) for task in page}
+        queue += page
+        needs |= of_page
+        placed = place(of_page.values(), free)
+        placements += placed
+        taken = {gpu_id for placement in placed for gpu_id in placement.gpu_ids}
+        free = [slot for slot in free if slot.gpu_id not in taken]
+        is_last = len(page) < PAGE or not free or len(queue) >= QUEUE_DEPTH
+        page = [] if is_last else list(rows[len(queue) : len(queue) + PAGE])
     offered = _offer(placements, needs, now) if placements else set()
     left = [task for task in queue if task.pk not in offered]
     if left:
@@ -69,8 +84,10 @@ def _tell_why(left: list[Task], needs: dict[UUID, Need]) -> None:
     """Store why each of these waits, where that is another reason than before: one UPDATE a reason."""
     listed = slots(GPU.objects.listed())
     changed: dict[Reason, list[UUID]] = defaultdict(list)
+    reasons: dict[tuple[object, ...], Reason] = {}
     for task in left:
-        reason = why_none(needs[task.pk], listed)
+        terms = needs[task.pk].terms
+        reason = reasons.get(terms) or reasons.setdefault(terms, why_none(needs[task.pk], listed))
         if task.waiting != reason.as_json():
             changed[reason].append(task.pk)
     for reason, ids in changed.items():

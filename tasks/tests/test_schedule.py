@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from gaas.lib import clock
 from gpus.models import GPU, Host
 from gpus.tests.fleet import a_device
 from tasks import services
 from tasks.models import Attempt, AttemptGPU, Scheduler, Task
+from tasks.services import dispatch
 from tasks.tests.rig import HOUR, Rig, a_draft, an_approved_task, offered_to, running_on, top_up
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sound_books")]
@@ -88,6 +91,28 @@ class TestOrder:
         an_approved_task(alice, dana, limit_ms=HOUR, priority=-1)
         normal = an_approved_task(alice, dana, limit_ms=HOUR)
         assert offered_to(rig)["task_id"] == str(normal.pk)
+
+    def test_what_nothing_fits_keeps_nobody_behind_it_waiting(self, alice, dana, olga, monkeypatch):
+        monkeypatch.setattr(dispatch, "PAGE", 2)
+        rig = Rig(olga.personal_account)
+        hopeless = [an_approved_task(alice, dana, gpus=4, limit_ms=HOUR // 4) for _ in range(5)]
+        behind = an_approved_task(alice, dana, limit_ms=HOUR)
+
+        assert services.schedule() == 1
+
+        assert offered_to(rig)["task_id"] == str(behind.pk)
+        for task in hopeless:
+            task.refresh_from_db()
+            assert task.waiting["code"] == "too_many_gpus"
+
+    def test_it_reads_no_further_than_there_are_gpus(self, alice, dana, olga, monkeypatch):
+        monkeypatch.setattr(dispatch, "PAGE", 2)
+        Rig(olga.personal_account)
+        for _ in range(5):
+            an_approved_task(alice, dana, limit_ms=HOUR)
+        with CaptureQueriesContext(connection) as queries:
+            assert services.schedule() == 1
+        assert not [query["sql"] for query in queries if "OFFSET" in query["sql"]]
 
 
 class TestFit:
