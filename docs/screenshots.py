@@ -2,7 +2,7 @@
 """Take the pictures of README and docs anew: a demo in a folder of its own, a few more tasks, Chromium.
 
     make screenshots
-    make screenshots ARGS="--to /tmp/pictures"
+    make screenshots ARGS="--to pictures"
 
 The server starts on a free port with an empty home and is ended afterwards.
 """
