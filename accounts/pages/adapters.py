@@ -71,6 +71,13 @@ class AccountAdapter(DefaultAccountAdapter):
         # These are pages; programs have the API.
         return False
 
+    def add_message(
+        self, request: HttpRequest, level: int, message_template: str | None = None, *args: Any, **how: Any
+    ) -> None:
+        """Say nothing of what the next page shows by itself: that one is logged in."""
+        if message_template != "account/messages/logged_in.txt":
+            super().add_message(request, level, message_template, *args, **how)
+
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Post nothing of allauth's own: each letter of ours has its verb."""
 

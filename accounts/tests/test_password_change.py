@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 
 from accounts.models import TokenFamily, User
+from accounts.services import keys
 from accounts.services.tokens import open_log_in
 from gaas.audit.models import AuditEvent
+from gaas.lib import clock
 from gaas.tests.cast import PASSWORD
 
 pytestmark = pytest.mark.django_db
@@ -30,6 +32,12 @@ class TestChange:
         assert client.get("/accounts/").status_code == 302
         assert not TokenFamily.objects.live().filter(user=alice).exists()
         assert AuditEvent.objects.filter(action="user.change_password").count() == 1
+
+    def test_no_key_of_the_api_does(self, api, alice):
+        _, secret = keys.create_key(user=alice, name="CI", scopes=["accounts:write"], now=clock.now())
+        client = api()
+        client.credentials(HTTP_AUTHORIZATION=f"Api-Key {secret}")
+        assert change(client).status_code == 403
 
     def test_nobody_changes_none(self, api, alice):
         answer = change(api())
@@ -77,8 +85,6 @@ class TestChange:
 
 class TestSwitchOff:
     def test_it_ends_every_log_in_for_good(self, api, client, alice, root):
-        from gaas.lib import clock
-
         client.post("/accounts/login/", {"username": alice.email, "password": PASSWORD})
         mine = api(alice)
         alice.switch_off(by=root, now=clock.now())
