@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import timedelta
 from typing import Any
 
@@ -10,27 +9,11 @@ from rest_framework import serializers
 
 from accounts.choices import CapPeriod, Scope
 from gaas.lib import clock
-from gaas.lib.rest.fields import HoursField, StrictIntegerField, TextField, UsdField
+from gaas.lib.rest.fields import HoursField, NetworkField, StrictIntegerField, TextField, UsdField
 from gaas.lib.rest.serializers import StrictSerializer
 
 DAY = 86_400
 LONGEST_OVERLAP = 7 * DAY
-
-
-class NetworkField(TextField):
-    """Take an address or a network, and write it the one way it is kept: "10.1.2.3" → "10.1.2.3/32"."""
-
-    default_error_messages = {"invalid": "Give an address or a network such as 192.0.2.0/24 or 2001:db8::/32."}
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=64, **kwargs)
-
-    def to_internal_value(self, data: Any) -> str:
-        text = super().to_internal_value(data)
-        try:
-            return str(ipaddress.ip_network(text, strict=False))
-        except ValueError:
-            self.fail("invalid")
 
 
 class KeyCreateSerializer(StrictSerializer):

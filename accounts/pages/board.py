@@ -80,7 +80,10 @@ class Board(LoginRequiredMixin, TemplateView):
         return answer
 
     def again(self, status: int, headers: dict[str, str] | None = None) -> HttpResponse:
-        """Show the page with the form that was sent."""
+        """Show the page with the form that was sent, the keyboard in the first field that is wrong."""
+        wrong = next((name for name in self.sent.fields if name in self.sent.errors), None) if self.sent else None
+        if self.sent and wrong:
+            self.sent.fields[wrong].widget.attrs["autofocus"] = True
         return self.render_to_response(self.get_context_data(**self.kwargs), status=status, headers=headers)
 
     def form(self, kind: type[Kind], of: Any = "", **initial: Any) -> Kind:

@@ -16,7 +16,7 @@ from gaas.lib.rest.fields import TextField
 
 MOST_MOVED = {"GPU": MAX_GRANT_MS, "USD": 1_000_000_000 * MICRO}
 MOST_LIMIT = {"GPU": MAX_LIMIT, "USD": MAX_LIMIT}
-PERIODS = {CapPeriod.DAY: "a day", CapPeriod.WEEK: "a week", CapPeriod.MONTH: "a month", CapPeriod.TOTAL: "in total"}
+PERIODS = {CapPeriod.DAY: "A day", CapPeriod.WEEK: "A week", CapPeriod.MONTH: "A month", CapPeriod.TOTAL: "In total"}
 PAYERS = {PaysFrom.SELF: "Itself, from what it is given", PaysFrom.PARENT: "The account above it"}
 ROLES = {
     Role.VIEWER: "Viewer: sees all, changes nothing",

@@ -7,13 +7,12 @@ from typing import Any
 
 from django import forms
 
-from accounts.api.key_serializers import NetworkField
 from accounts.choices import CapPeriod, Scope
 from accounts.pages.board import VerbForm
 from accounts.pages.family_forms import PERIODS
 from accounts.pages.fields import LinesField, RuledField, amount_field, read
 from gaas.lib import clock
-from gaas.lib.rest.fields import HoursField, TextField, UsdField
+from gaas.lib.rest.fields import HoursField, NetworkField, TextField, UsdField
 
 MAX_NETWORKS = 50
 OVERLAPS = {86_400: "For a day still", 3_600: "For an hour still", 604_800: "For a week still", 0: "No more"}
@@ -21,7 +20,7 @@ OVERLAPS = {86_400: "For a day still", 3_600: "For an hour still", 604_800: "For
 
 class CreateKeyForm(VerbForm):
     verb, button = "create_key", "Make the key"
-    attrs = {"account": "account", "cap_hours": "cap_gpu_ms", "cap_usd": "cap_microusd"}
+    attrs = {"cap_hours": "cap_gpu_ms", "cap_usd": "cap_microusd"}
 
     name = RuledField(
         TextField(max_length=100), label="Name", max_length=100, help_text="What it is for, to know it by."
@@ -81,12 +80,7 @@ class RotateKeyForm(VerbForm):
 
     overlap = forms.TypedChoiceField(
         label="The old one is good",
-        choices=[
-            (86_400, "for a day still"),
-            (3_600, "for an hour still"),
-            (7 * 86_400, "for a week still"),
-            (0, "no more"),
-        ],
+        choices=OVERLAPS,
         coerce=lambda seconds: timedelta(seconds=int(seconds)),
     )
 

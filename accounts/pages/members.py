@@ -43,7 +43,7 @@ class Members(OfAccount):
     def do_change_role(self, form: forms.ChangeRoleForm) -> HttpResponse:
         role = Role(form.cleaned_data["role"])
         changed = services.change_role(membership=self._member(form), role=role, by=self.request.user)
-        return self.done(f"{changed.user} is {role.label.lower()} now.")
+        return self.done(f"The role of {changed.user} is {role.label.lower()} now.")
 
     def do_remove_member(self, form: forms.RemoveMemberForm) -> HttpResponse:
         member = self._member(form)
@@ -111,7 +111,7 @@ class JoinAccount(View):
             joined = services.accept_invitation(token=token, by=request.user, now=clock.now())
         except DomainError as refusal:
             return self._show(request, token, refusal)
-        messages.success(request, f"You are {joined.get_role_display().lower()} of {joined.account} now.")
+        messages.success(request, f"You belong to {joined.account} now, as {joined.get_role_display().lower()}.")
         return redirect(url(Account(pk=joined.account_id)))
 
     def _show(self, request: HttpRequest, token: str, refusal: DomainError | None = None) -> HttpResponse:

@@ -40,7 +40,7 @@ class TestChildrenPage:
         shown = text(web(head).get(url(school)))
         assert f'href="/accounts/{form.pk}/"' in shown
         assert "10 GPU-hours" in shown
-        assert "0 GPU-hours of 1 GPU-hours this day" in shown
+        assert "0 GPU-hours of 1 GPU-hours today" in shown
 
     def test_it_says_what_a_child_is_for_where_there_is_none(self, web, people, form):
         shown = text(web(people["manager"]).get(url(form)))

@@ -50,7 +50,7 @@ class TestJoinPage:
         answer = client.post("/accounts/join/", {"token": token})
         assert answer["Location"] == f"/accounts/{form.pk}/"
         assert joined(charlie, form)
-        assert "You are member of Form now" in text(client.get(answer["Location"]))
+        assert "You belong to Form now, as member" in text(client.get(answer["Location"]))
         assert "not valid, used or too old" in text(client.post("/accounts/join/", {"token": token}), 400)
 
     def test_a_stranger_is_led_by_log_in_and_back(self, client, charlie, link, token):

@@ -177,7 +177,7 @@ class TestFamily:
         stranger.press("main button")
         stranger.open(link)
         stranger.press("main button:has-text('Join')")
-        assert "You are member of Kim now" in stranger.text()
+        assert "You belong to Kim now, as member" in stranger.text()
         assert stranger.page.url == child
         assert stranger.page.locator("input[name=do]").count() == 0
         assert "Family" not in stranger.page.inner_text("main")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Any
 
@@ -105,6 +106,22 @@ class TextField(serializers.CharField):
         if len(text) <= (self.max_length or 0) and self._refused.search(text):
             self.fail("control_character")
         return text
+
+
+class NetworkField(TextField):
+    """Take an address or a network, and write it the one way it is kept: "10.1.2.3" → "10.1.2.3/32"."""
+
+    default_error_messages = {"invalid": "Give an address or a network such as 192.0.2.0/24 or 2001:db8::/32."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=64, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        try:
+            return str(ipaddress.ip_network(text, strict=False))
+        except ValueError:
+            self.fail("invalid")
 
 
 class StrictIntegerField(serializers.Field):
