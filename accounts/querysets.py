@@ -96,11 +96,11 @@ class InvitationQuerySet(models.QuerySet):
 
 class QuotaRequestQuerySet(models.QuerySet):
     def visible_to(self, user: Any) -> QuotaRequestQuerySet:
-        """Keep requests on accounts that a user sees; who may view or decide all sees all."""
+        """Keep requests on accounts that a user is in or manages; who may view or decide all sees all."""
         if user.has_perm("accounts.view_quotarequest") or user.has_perm("accounts.change_quotarequest"):
             return self
         accounts = self.model._meta.get_field("account").related_model
-        seen = Q(account__in=accounts.objects.visible_to(user))
+        seen = Q(account__in=accounts.objects.of_member(user))
         return self.filter(seen if user.bound_to is not None else seen | Q(requested_by=user.pk))
 
     def pending(self) -> QuotaRequestQuerySet:

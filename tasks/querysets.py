@@ -14,10 +14,13 @@ from tasks.choices import LIVE, OPEN, StepKind, StepStatus, TaskStatus
 
 class TaskQuerySet(models.QuerySet):
     def visible_to(self, user: Any) -> Self:
-        """Tasks of the accounts that `user` sees; all of them for who may view, decide or operate any."""
+        """Tasks of the accounts that `user` is in or manages; all of them for who may view, decide or operate any.
+
+        The permission to view accounts is not enough: what somebody runs, and its log, is more than that.
+        """
         if any(user.has_perm(f"tasks.{may}_task") for may in ("view", "approve", "operate")):
             return self
-        return self.filter(account__in=Account.objects.visible_to(user))
+        return self.filter(account__in=Account.objects.of_member(user))
 
     def live(self) -> Self:
         return self.filter(status__in=LIVE)

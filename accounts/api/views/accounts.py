@@ -7,6 +7,7 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.decorators import action
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -146,6 +147,11 @@ class AccountViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
     def transfers(self, request: Request, version: str, pk: str) -> Response:
         """List what came into the account and what left it, newest first."""
         account = get_object_or_404(Account.objects.visible_to(request.user), pk=pk)
+        # Who sees accounts by permission is asked for more; nobody else has to be looked up again.
+        user, may = request.user, request.user.has_perm
+        is_clerk = may("accounts.view_account") and not may("ledger.view_transfer")
+        if is_clerk and account.role_of(user) is None:
+            raise PermissionDenied("Seeing this takes membership, or the permission to view transfers.")
         self.balance_ids = list(Balance.objects.filter(owner_key=account.owner_key).values_list("pk", flat=True))
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
