@@ -1,0 +1,191 @@
+"""The one set of rows on which every endpoint is called by everybody (gaas/tests/test_matrix.py).
+
+`lab` stands below `school` and has somebody in each role; `desk` and the empty `spare` stand below `lab`. What
+belongs to the lab has SECRET in its name, so that an answer that tells of it to a stranger gives itself away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+from uuid import uuid4
+
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import Group
+from django.contrib.auth.tokens import default_token_generator
+from rest_framework.test import APIClient
+
+from accounts import services as accounts
+from accounts.choices import CapPeriod, Role, Scope
+from accounts.models import Account, Invitation, Membership, User
+from accounts.services import tokens
+from accounts.services.keys import create_key
+from accounts.services.register import verification_key
+from gaas.groups import GROUPS
+from gaas.lib import clock
+from gaas.tests.cast import PASSWORD
+from gpus import services as gpus
+from gpus.tests.fleet import a_device, an_active_host, some_facts
+from tasks import services as tasks
+from tasks.choices import StepKind
+from tasks.models import Attempt
+from tasks.tests.rig import HOUR, Rig, a_draft, has_run_for, offered_to, running_on, top_up
+
+SECRET = "zz-secret"
+NEW_PASSWORD = "another horse battery staple"
+LOG = f"{SECRET} line\n".encode()
+
+# Who calls, in the order of the table's columns.
+ROLES = ("viewer", "member", "manager", "owner")
+STAFF = tuple(GROUPS)
+CALLERS = ("nobody", "outsider", *ROLES, *STAFF, "superuser", "key", "host", "other host")
+
+
+class World:
+    """Hold the rows by name, a client for each caller, and what bodies need."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Any] = {}
+        self.callers: dict[str, APIClient] = {"nobody": _client()}
+        self.users: dict[str, User] = {}
+        self._people()
+        self._family()
+        self._keys()
+        self._fleet()
+        self._work()
+
+    def __getattr__(self, name: str) -> Any:
+        return self.rows[name]
+
+    def _people(self) -> None:
+        password = make_password(PASSWORD)
+        groups = {group.name: group for group in Group.objects.filter(name__in=GROUPS)}
+        for name in (*CALLERS[1:-3], "mate", "deskmate", "rival"):
+            user = User.objects.create(
+                email=f"{name.lower()}@example.test",
+                name=name if name in STAFF or name in ("outsider", "superuser") else f"{SECRET} {name}",
+                password=password,
+                email_verified_at=clock.now(),
+                is_staff=name in STAFF or name == "superuser",
+                is_superuser=name == "superuser",
+            )
+            if name in STAFF:
+                user.groups.add(groups[name])
+            self.users[name] = user
+            self.callers[name] = _client(f"Bearer {tokens.open_log_in(user=user).access}")
+
+    def _family(self) -> None:
+        school = Account.objects.create(name=f"{SECRET} school")
+        lab = Account.objects.create(name=f"{SECRET} lab", parent=school)
+        desk = Account.objects.create(name=f"{SECRET} desk", parent=lab)
+        spare = Account.objects.create(name=f"{SECRET} spare", parent=lab)
+        for role in Role:
+            Membership.objects.create(account=lab, user=self.users[role.lower()], role=role)
+        mate = Membership.objects.create(account=lab, user=self.users["mate"], role=Role.VIEWER)
+        Membership.objects.create(account=desk, user=self.users["deskmate"], role=Role.MEMBER)
+        owner, now = self.users["owner"], clock.now()
+        accounts.grant_hours(account=lab, gpu_ms=100 * HOUR, by=None, reason="A year", key="matrix")
+        top_up(lab, 100_000_000)
+        accounts.fund(account=lab, to=desk, asset="GPU", amount=20 * HOUR, by=owner, key="matrix-desk")
+        self.rows |= {
+            "school": school,
+            "lab": lab,
+            "desk": desk,
+            "spare": spare,
+            "mate": mate,
+            "cap": accounts.set_cap(
+                account=desk, asset="USD", period=CapPeriod.MONTH, limit=1_000_000, by=owner, now=now
+            ),
+            "threshold": accounts.set_threshold(account=desk, asset="GPU", above=HOUR, by=owner),
+            "invitation": accounts.invite(
+                account=lab, email=f"{SECRET}@example.test", role=Role.MEMBER, by=owner, now=now
+            ),
+            "quota_request": accounts.request_quota(
+                account=lab, gpu_ms=HOUR, by=self.users["member"], reason=f"{SECRET} reason"
+            ),
+        }
+        token = f"letter-{uuid4()}"
+        Invitation.objects.create(
+            account=lab,
+            email=self.users["outsider"].email,
+            role=Role.VIEWER,
+            token_hash=hashlib.sha256(token.encode()).hexdigest(),
+            invited_by=owner,
+            expires_at=now.replace(year=now.year + 1),
+        )
+        self.rows["letter"] = token
+
+    def _keys(self) -> None:
+        now = clock.now()
+        self.rows["api_key"], _ = create_key(
+            user=self.users["member"], name=f"{SECRET} key", scopes=[Scope.TASKS_READ], now=now
+        )
+        _, text = create_key(user=self.users["owner"], name="too little", scopes=[Scope.AI_USE], now=now)
+        self.callers["key"] = _client(f"Api-Key {text}")
+        mate = self.users["mate"]
+        self.rows["refresh"] = tokens.open_log_in(user=mate).refresh
+        self.rows["reset_token"] = default_token_generator.make_token(mate)
+        self.rows["email_key"] = verification_key(mate)
+
+    def _fleet(self) -> None:
+        now = clock.now()
+        self.rig = Rig(self.lab, name=f"{SECRET} rig", visibility="PRIVATE")
+        other = Rig(self.users["rival"].personal_account, name="other", visibility="PRIVATE", accepts_quota=False)
+        self.callers["host"], self.callers["other host"] = self.rig.http, other.http
+        unlisted = an_active_host(self.lab, a_device(model=f"{SECRET} model"), name=f"{SECRET} second")
+        draining = an_active_host(self.lab, name=f"{SECRET} draining")
+        draining.drain(by=None, now=now)
+        joining, self.rows["join_token"] = gpus.register_host(account=self.lab, name=f"{SECRET} new", by=None, now=now)
+        resting = (
+            an_active_host(self.lab, a_device(), name=f"{SECRET} third").gpus.select_related("host__account").get()
+        )
+        resting.offer(by=None, now=now, visibility="PRIVATE")
+        resting.list(by=None, now=now)
+        resting.drain(by=None, now=now)
+        self.rows |= {
+            "host_row": self.rig.host,
+            "gpu": self.rig.host.gpus.get(),
+            "unlisted_gpu": unlisted.gpus.get(),
+            "draining_gpu": resting,
+            "draining_host": draining,
+            "joining_host": joining,
+        }
+
+    def _work(self) -> None:
+        staff, member, now = self.users["superuser"], self.users["member"], clock.now()
+
+        def asked(**more: Any) -> Any:
+            draft = a_draft(title=f"{SECRET} task", account=self.lab, **more)
+            return tasks.submit(draft, by=member, now=now)
+
+        self.rows["running"] = tasks.approve(asked(), by=staff, now=now)
+        offer = running_on(self.rig)
+        self.rig.log(offer, LOG, 0)
+        has_run_for(offer, 60)
+        self.rig2 = Rig(self.lab, name=f"{SECRET} fourth", visibility="PRIVATE")
+        tasks.approve(asked(), by=staff, now=now)
+        offer2 = offered_to(self.rig2)
+        self.callers["second host"] = self.rig2.http
+        self.rows["ended"] = asked()
+        tasks.cancel(self.ended, by=member, now=now)
+        self.rows["waiting"] = asked()
+        desk_task = tasks.submit(
+            a_draft(title=f"{SECRET} of the desk", account=self.desk), by=self.users["deskmate"], now=now
+        )
+        self.rows |= {
+            "offer": offer,
+            "offer2": offer2,
+            "attempt": self.running.attempts.get(),
+            "attempt2": Attempt.objects.get(pk=offer2["id"]),
+            "step": self.waiting.approval_steps.get(),
+            "parents_step": desk_task.approval_steps.get(kind=StepKind.PARENT_MANAGER),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        return some_facts().to_wire()
+
+
+def _client(credential: str = "") -> APIClient:
+    client = APIClient(**({"HTTP_AUTHORIZATION": credential} if credential else {}))
+    client.raise_request_exception = False
+    return client
