@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from gpus.agent.executors import bubblewrap
 
@@ -26,15 +27,17 @@ class NoSandbox(Exception):
     """State that programs of strangers would run on this machine without a sandbox."""
 
 
-def sandbox_missing(host: str) -> str | None:
+def sandbox_missing(host: str, base_url: str) -> str | None:
     """Say why programs would run unsandboxed; None when bubblewrap works.
 
-    Raises NoSandbox for an address that is not loopback, naming the package to install.
+    Raises NoSandbox, naming the package to install, where others can reach the server: by the address that it
+    listens on, or by the one that people type, which a proxy leads here.
     """
     why = bubblewrap.unusable("bwrap")
-    if why is not None and not is_loopback(host):
+    public = next((name for name in (host, urlsplit(base_url).hostname or "") if not is_loopback(name)), None)
+    if why is not None and public is not None:
         raise NoSandbox(
-            f"There is no usable sandbox ({why}) and {host} can be reached from other machines. "
+            f"There is no usable sandbox ({why}) and {public} can be reached from other machines. "
             "Install the package bubblewrap, or give --no-agent."
         )
     return why

@@ -53,8 +53,13 @@ class TestSandbox:
     def test_a_public_address_needs_a_sandbox(self, monkeypatch):
         monkeypatch.setenv("PATH", "")
         with pytest.raises(NoSandbox, match="bubblewrap"):
-            sandbox_missing("0.0.0.0")
+            sandbox_missing("0.0.0.0", "http://127.0.0.1:8000")
+
+    def test_a_proxy_before_it_is_another_machine_too(self, monkeypatch):
+        monkeypatch.setenv("PATH", "")
+        with pytest.raises(NoSandbox, match="bubblewrap"):
+            sandbox_missing("127.0.0.1", "https://gaas.example")
 
     def test_loopback_runs_without_one_and_is_told(self, monkeypatch):
         monkeypatch.setenv("PATH", "")
-        assert "bwrap" in (sandbox_missing("127.0.0.1") or "")
+        assert "bwrap" in (sandbox_missing("127.0.0.1", "http://127.0.0.1:8000") or "")

@@ -43,7 +43,7 @@ class Command(BaseCommand):
         unsandboxed = None
         if not no_agent:
             try:
-                unsandboxed = sandbox_missing(host)
+                unsandboxed = sandbox_missing(host, settings.BASE_URL)
             except NoSandbox as refusal:
                 raise CommandError(str(refusal)) from refusal
         call_command("migrate", interactive=False, verbosity=0)
