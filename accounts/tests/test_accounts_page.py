@@ -62,7 +62,7 @@ class TestAccountsPage:
     @pytest.mark.parametrize("name", ["", " ", "x" * 151, "a\u202eb", "a\x00b"])
     def test_it_refuses_a_name_that_is_none(self, web, charlie, name):
         text(web(charlie).post(LIST, {"do": "create_account", "of": "", "name": name}), 400)
-        assert Account.objects.filter(name=name).count() == 0
+        assert not Account.objects.filter(kind="ORGANISATION").exists()
 
     def test_it_escapes_a_name(self, web, charlie):
         services.create_account(name="<img src=x>", by=charlie)
@@ -141,6 +141,21 @@ class TestAccountPage:
         browser = web(head)
         with django_assert_max_num_queries(12):
             browser.get(url(form))
+
+    def test_staff_see_it_and_put_limits_right_but_share_nothing(self, web, dana, form):
+        shown = text(web(dana).get(url(form)))
+        assert "as staff" in shown
+        assert 'value="set_cap"' in shown
+        assert 'value="fund"' not in shown
+        assert web(dana).post(url(form), cap()).status_code == 302
+        text(web(dana).post(url(form), share()), 403)
+
+    def test_a_closed_one_offers_nothing(self, web, head, people, form):
+        services.close_account(account=form, by=people["owner"], now=clock.now())
+        shown = text(web(head).get(url(form)))
+        assert "It was closed on" in shown
+        assert 'name="do"' not in shown
+        text(web(head).post(url(form), share()), 409)
 
 
 class TestSharing:

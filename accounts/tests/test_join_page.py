@@ -8,9 +8,10 @@ from django.utils import timezone
 
 from accounts import services
 from accounts.choices import Role
-from accounts.models import Invitation, Membership
+from accounts.models import Invitation, Membership, User
 from gaas.lib import clock
 from gaas.outbox.models import Mail
+from gaas.tests.cast import PASSWORD
 
 pytestmark = pytest.mark.django_db
 
@@ -58,6 +59,17 @@ class TestJoinPage:
         assert "/accounts/login/?next=%2Faccounts%2Fjoin%2F%3Ftoken%3D" in shown
         answer = client.post("/accounts/join/", {"token": token})
         assert client.get(answer["Location"]).status_code == 200
+
+    def test_a_newcomer_signs_up_by_it_where_only_the_invited_may(self, client, link, token, form, settings):
+        settings.REGISTRATION = "invite"
+        found = re.search(r'href="(/accounts/signup/[^"]+)"', text(client.get(link)))
+        sign_up = found[1].replace("&amp;", "&")
+        filled = client.get(sign_up).context["form"]
+        assert (filled["invitation"].value(), filled["email"].value()) == (token, "charlie@example.test")
+        sent = {"email": "charlie@example.test", "password": PASSWORD, "invitation": token}
+        assert client.post("/accounts/signup/", sent).status_code == 200
+        client.force_login(User.objects.get(email="charlie@example.test"))
+        assert client.post("/accounts/join/", {"token": token}).status_code == 302
 
     def test_another_s_letter_is_for_another(self, client, bob, verify, link, token, form):
         client.force_login(verify(bob))

@@ -88,7 +88,16 @@ class TestErrorPages:
 
 
 class TestAssets:
-    PATHS = ("/", "/accounts/", "/accounts/sessions/", "/nowhere", "/api/docs/", "/api/redoc/", "/api/v1/accounts/")
+    OURS = (
+        "/",
+        "/accounts/",
+        "/accounts/sessions/",
+        "/accounts/all/",
+        "/accounts/keys/",
+        "/accounts/join/",
+        "/nowhere",
+    )
+    PATHS = (*OURS, "/api/docs/", "/api/redoc/", "/api/v1/accounts/")
 
     @pytest.mark.parametrize("path", PATHS)
     def test_it_takes_nothing_from_elsewhere(self, web: Client, alice: Any, path: str) -> None:
