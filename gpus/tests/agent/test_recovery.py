@@ -55,7 +55,7 @@ class TestAgentKilled:
 
     def test_a_second_supervisor_refuses_to_start_the_program(self, host):
         host.run()
-        work = host.peer.offer(payload={"script": "sleep 1"})
+        work = host.peer.offer(payload={"script": "sleep 60"})
         host.started(work)
         command = [*host.command("run")[:2], "gpus.agent.supervisor", str(host.folder_of(work))]
         assert subprocess.run(command, cwd=ROOT, check=False).returncode == 4

@@ -66,10 +66,10 @@ class TestStrictJSON:
         assert post('{"text": "\\ud83d\\ude00"}').json()["inside"] == {"text": "😀"}
 
     def test_it_answers_a_full_body_of_brackets_in_bounded_time(self, post: Any) -> None:
-        started = time.perf_counter()
+        started = time.process_time()
         assert post("[" * 1_000_000).status_code == 400
         assert post('{"anything": [' + "[1]," * 200_000 + "[1]]}").status_code == 200
-        assert time.perf_counter() - started < 10
+        assert time.process_time() - started < 10
 
 
 class TestBody:
