@@ -47,7 +47,14 @@ MENU: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("Assets", "paid", "ledger.asset"),
         ],
     ),
-    ("Record", [("Audit events", "history", "audit.auditevent"), ("Mail", "mail", "outbox.mail")]),
+    (
+        "Record",
+        [
+            ("Audit events", "history", "audit.auditevent"),
+            ("Mail", "mail", "outbox.mail"),
+            ("Idempotency keys", "repeat_one", "outbox.idempotencykey"),
+        ],
+    ),
 ]
 
 

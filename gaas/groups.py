@@ -72,6 +72,7 @@ GROUPS: dict[str, frozenset[str]] = {
         "axes.view_accessattempt",
         "axes.change_accessattempt",
         "tasks.operate_task",
+        "outbox.view_idempotencykey",
         "outbox.view_mail",
         "outbox.change_mail",
     },

@@ -9,7 +9,7 @@ from gaas.lib import clock
 from gaas.lib.admin import ViewOnlyAdmin
 from gaas.lib.reasons import verb_action
 from gaas.outbox import services
-from gaas.outbox.models import Mail
+from gaas.outbox.models import IdempotencyKey, Mail
 
 
 @admin.register(Mail)
@@ -37,3 +37,26 @@ class MailAdmin(ViewOnlyAdmin):
 
     def has_retry_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("outbox.change_mail")
+
+
+@admin.register(IdempotencyKey)
+class IdempotencyKeyAdmin(ViewOnlyAdmin):
+    """Show which calls came with a key and what became of them. Bodies stay unseen: they are their callers'."""
+
+    list_display = ("created_at", "scope", "key", "method", "route", "state", "status", "expires_at")
+    list_filter = ("state",)
+    search_fields = ("key__startswith", "scope__exact")
+    search_help_text = "The beginning of a key, a caller (user:<id>), or an id."
+    fields = (
+        "scope",
+        "key",
+        "method",
+        "route",
+        "state",
+        "status",
+        "is_secret",
+        "locked_until",
+        "created_at",
+        "expires_at",
+    )
+    when_empty = "Keys appear with the first POST that carries an Idempotency-Key."
