@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from datetime import datetime
 from typing import Any
@@ -92,6 +93,11 @@ class InvitationQuerySet(models.QuerySet):
 
     def acceptable(self, *, now: datetime) -> InvitationQuerySet:
         return self.open().filter(expires_at__gt=now)
+
+    def of_letter(self, token: str, *, now: datetime) -> InvitationQuerySet:
+        """Keep the one that a letter's token is, while it can be accepted."""
+        token_hash = hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+        return self.acceptable(now=now).filter(token_hash=token_hash, account__closed_at=None)
 
 
 class QuotaRequestQuerySet(models.QuerySet):

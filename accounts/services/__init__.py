@@ -36,7 +36,6 @@ from accounts.services.members import (
     change_role,
     find_invitation,
     invite,
-    is_invited,
     remove_member,
     revoke_invitation,
 )
@@ -84,7 +83,6 @@ __all__ = [
     "grant_hours",
     "hours_balance",
     "invite",
-    "is_invited",
     "move_account",
     "open_personal_account",
     "reclaim",

@@ -87,16 +87,9 @@ def invite(*, account: Account, email: str, role: Role, by: User, now: datetime)
     return made
 
 
-def is_invited(*, token: str, email: str, now: datetime) -> bool:
-    """Tell whether a token invites this very address now; for who registers by a letter."""
-    found = Invitation.objects.acceptable(now=now).filter(token_hash=_hash(token), email=normal_email(email))
-    return found.filter(account__closed_at=None).exists()
-
-
 def find_invitation(*, token: str, now: datetime) -> Invitation | None:
     """Give the open invitation that a letter's token is, to show its bearer; an unknown or old one is none."""
-    found = Invitation.objects.acceptable(now=now).filter(token_hash=_hash(token), account__closed_at=None)
-    return found.select_related("account", "invited_by").first()
+    return Invitation.objects.of_letter(token, now=now).select_related("account", "invited_by").first()
 
 
 def accept_invitation(*, token: str, by: User, now: datetime) -> Membership:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -51,8 +50,9 @@ def register(*, email: str, password: str, name: str = "", invitation: str = "")
     which so is confirmed too. Raises RegistrationClosed and WeakPassword.
     """
     email = normal_email(email)
-    is_invited = bool(invitation) and is_invitation_to(email, token=invitation, now=clock.now())
-    check_open(email=email, is_invited=is_invited)
+    letter = Invitation.objects.of_letter(invitation, now=clock.now())
+    invited = bool(invitation) and letter.filter(email=email).exists()
+    check_open(email=email, is_invited=invited)
     check_strength(password, User(email=email, name=name))
     # Hashed before the look-up, so that the long part is the same for all.
     hashed = make_password(password)
@@ -63,7 +63,7 @@ def register(*, email: str, password: str, name: str = "", invitation: str = "")
                 _write_again(user)
                 return
             user = User.objects.create(
-                email=email, name=name, password=hashed, email_verified_at=clock.now() if is_invited else None
+                email=email, name=name, password=hashed, email_verified_at=clock.now() if invited else None
             )
             outbox.post(
                 to=user.email,
@@ -73,7 +73,7 @@ def register(*, email: str, password: str, name: str = "", invitation: str = "")
                     "user": user,
                     "base_url": settings.BASE_URL,
                     "hours": settings.WELCOME_HOURS,
-                    "key": "" if is_invited else verification_key(user),
+                    "key": "" if invited else verification_key(user),
                 },
                 key=f"welcome:{user.pk}",
             )
@@ -96,12 +96,6 @@ def check_open(*, email: str, is_invited: bool = False) -> None:
     if mode == "invite":
         raise RegistrationClosed("This platform takes whoever is invited; follow the link of your invitation.")
     raise RegistrationClosed("This platform takes no registrations; ask its staff for an account.")
-
-
-def is_invitation_to(email: str, *, token: str, now: datetime) -> bool:
-    """Tell whether a token is of a letter that invited this address and still stands."""
-    token_hash = hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
-    return Invitation.objects.acceptable(now=now).filter(email=email, token_hash=token_hash).exists()
 
 
 def check_verified(user: User, *, is_needed: bool | None = None) -> None:
