@@ -54,6 +54,7 @@ class OpenView(GenericAPIView):
 
 class RegisterView(OpenView):
     serializer_class = RegisterSerializer
+    also_refuses = ("403", "503")
     throttle_scope = "register"
 
     @extend_schema(operation_id="auth_register", responses={201: RegisteredSerializer})
@@ -72,6 +73,7 @@ class VerifyEmailView(OpenView):
     """Where the letter's link leads: a page with the key filled in, which a POST takes."""
 
     serializer_class = EmailKeySerializer
+    also_refuses = ("503",)
     throttle_scope = "register"
 
     @extend_schema(exclude=True)
@@ -88,6 +90,7 @@ class VerifyEmailView(OpenView):
 
 class LogInView(OpenView):
     serializer_class = LogInSerializer
+    also_refuses = ("401", "403", "503")
     throttle_classes = (TokenThrottle, TokenAddressThrottle)
 
     @extend_schema(operation_id="auth_token", responses=TokenPairSerializer)
@@ -98,6 +101,7 @@ class LogInView(OpenView):
 
 class RefreshView(OpenView):
     serializer_class = RefreshSerializer
+    also_refuses = ("401",)
     throttle_scope = "refresh"
 
     @extend_schema(operation_id="auth_token_refresh", responses=TokenPairSerializer)
@@ -108,6 +112,7 @@ class RefreshView(OpenView):
 
 class VerifyView(OpenView):
     serializer_class = VerifySerializer
+    also_refuses = ("401",)
     throttle_scope = "refresh"
 
     @extend_schema(operation_id="auth_token_verify", responses=VerifiedSerializer)
@@ -119,6 +124,7 @@ class VerifyView(OpenView):
 
 class LogOutView(OpenView):
     serializer_class = LogOutSerializer
+    also_refuses = ("401",)
     throttle_scope = "refresh"
 
     @extend_schema(operation_id="auth_logout", responses={204: None})
@@ -134,6 +140,7 @@ class LogOutView(OpenView):
 
 class GoogleView(OpenView):
     serializer_class = GoogleSerializer
+    also_refuses = ("401", "403", "404", "503")
     throttle_classes = (TokenAddressThrottle,)
 
     @extend_schema(operation_id="auth_google", responses=TokenPairSerializer)
@@ -148,6 +155,7 @@ class GoogleView(OpenView):
 
 class ResetView(OpenView):
     serializer_class = ResetSerializer
+    also_refuses = ("503",)
     throttle_scope = "reset"
 
     @extend_schema(operation_id="auth_password_reset", responses=DetailSerializer)
@@ -159,6 +167,7 @@ class ResetView(OpenView):
 
 class ResetConfirmView(OpenView):
     serializer_class = ResetConfirmSerializer
+    also_refuses = ("503",)
     throttle_scope = "reset"
 
     @extend_schema(operation_id="auth_password_reset_confirm", responses=DetailSerializer)
@@ -172,6 +181,7 @@ class ChangePasswordView(OpenView):
     """The only one here that asks who calls."""
 
     serializer_class = ChangePasswordSerializer
+    also_refuses = ("503",)
     authentication_classes = api_settings.DEFAULT_AUTHENTICATION_CLASSES
     permission_classes = (IsAuthenticated,)
     throttle_scope = "reset"

@@ -50,17 +50,32 @@ MEANING = {
     "401": "Nobody, or nobody known: a credential is missing, wrong or over.",
     "403": "Seen, but not allowed to this caller.",
     "404": "No such object for this caller.",
+    "406": "The answer is not to be had in the media type asked for.",
     "409": "The object is in a state in which this cannot be done.",
     "413": "The body is too large.",
     "415": "The body is in a media type or packing that is not taken.",
     "422": "The Idempotency-Key stands for another call already.",
     "429": "Too many calls; Retry-After says when to come back.",
     "500": "Something broke on the server.",
+    "503": "Something that this needs is away; Retry-After says when to come back.",
 }
+# Where an operation's own refusals stand until `declare_refusals` reads them.
+OWN_REFUSALS = "x-own-refusals"
 
 
 class Schema(AutoSchema):
-    """Add the `fields` parameter where a view answers it, and the header by which a POST can be sent again."""
+    """Add the `fields` parameter where a view answers it, and the header by which a POST can be sent again.
+
+    A view names in `also_refuses` the statuses that no rule of `refusals_of` finds: a log-in answers 401 though
+    it asks for no credential.
+    """
+
+    def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+        operation: dict[str, Any] | None = super().get_operation(*args, **kwargs)
+        own = getattr(self.view, "also_refuses", ())
+        if operation is not None and own and self.method in {method.upper() for method in UNSAFE}:
+            operation[OWN_REFUSALS] = list(own)
+        return operation
 
     def get_override_parameters(self) -> list[Any]:
         parameters: list[Any] = super().get_override_parameters()
@@ -85,6 +100,9 @@ class Schema(AutoSchema):
 
     def _get_filter_parameters(self) -> list[dict[str, Any]]:
         parameters: list[dict[str, Any]] = super()._get_filter_parameters()
+        for parameter in parameters:
+            # As the empty field of a form, which asks for nothing.
+            parameter["allowEmptyValue"] = True
         if self.method == "GET" and isinstance(self.view, SparseFields):
             parameters.append(
                 {
@@ -193,7 +211,7 @@ def refusals_of(path: str, method: str, operation: dict[str, Any], result: dict[
 
     400 stands everywhere, since an unknown query parameter is one.
     """
-    found = ["400", "429", "500"]
+    found = ["400", "406", "429", "500", *operation.pop(OWN_REFUSALS, ())]
     security = operation.get("security") or []
     has_body = "requestBody" in operation
     is_open = not security or {} in security
@@ -222,7 +240,7 @@ def _refers(operation: dict[str, Any], result: dict[str, Any]) -> bool:
 
 
 def _add_headers(status: str, answer: dict[str, Any]) -> None:
-    if status == "429":
+    if status in ("429", "503"):
         answer.setdefault("headers", {})["Retry-After"] = {
             "description": "Seconds until the next call is taken.",
             "schema": {"type": "integer", "minimum": 1},

@@ -6,7 +6,7 @@ import pytest
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
-from gaas.lib.rest.schema import declare_refusals, refusals_of
+from gaas.lib.rest.schema import OWN_REFUSALS, declare_refusals, refusals_of
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def document() -> dict[str, Any]:
 class TestDocument:
     def test_it_declares_refusals_with_the_one_component(self, document: dict[str, Any]) -> None:
         answers = document["paths"]["/api/v1/permissions/{id}/"]["get"]["responses"]
-        assert set(answers) == {"200", "400", "404", "429", "500"}
+        assert set(answers) == {"200", "400", "404", "406", "429", "500"}
         for status, answer in answers.items():
             if status != "200":
                 assert answer["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Error"}
@@ -44,10 +44,11 @@ class TestRefusals:
             ("/api/v1/x/{id}/", "get", {"security": [{"token": []}]}, {"401", "403", "404"}),
             ("/api/v1/x/{id}/go/", "post", {"security": [{"token": []}]}, {"401", "403", "404", "409"}),
             ("/api/v1/x/", "post", {"requestBody": {}}, {"413", "415"}),
+            ("/api/v1/x/", "post", {OWN_REFUSALS: ["401", "503"]}, {"401", "503"}),
         ],
     )
     def test_it_says_what_fits(self, path: str, method: str, operation: dict[str, Any], extra: set[str]) -> None:
-        assert set(refusals_of(path, method, operation, {})) == {"400", "429", "500"} | extra
+        assert set(refusals_of(path, method, operation, {})) == {"400", "406", "429", "500"} | extra
 
     def test_it_says_404_where_a_body_names_another_object(self) -> None:
         schema = {"type": "object", "properties": {"account": {"type": "string", "format": "uuid"}}}
