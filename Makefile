@@ -1,6 +1,7 @@
 # `make` lists the targets. Nothing here asks a question; what cannot run here says so in one line.
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo run test test-systems test-brokers test-chaos test-chaos-200 test-browser test-docker test-bare \
+.PHONY: help venv dev demo run test test-systems test-brokers test-chaos test-chaos-200 test-browser test-docker test-schema \
+        test-schema-long test-bare \
         lint typecheck coverage bench screenshots docs clean
 
 PYTHON := .venv/bin/python
@@ -33,7 +34,7 @@ test: dev ## Unit, API, property and race tests on SQLite and on PostgreSQL wher
 	@$(SQLITE) $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ARGS)
 	@$(PYTHON) tests/peers.py postgresql -- $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ARGS)
 
-test-systems: dev test-brokers test-chaos test-browser test-docker ## Everything that needs a real peer beside it
+test-systems: dev test-brokers test-chaos test-browser test-docker test-schema ## Everything that needs a real peer beside it or takes long
 
 test-brokers: dev ## Separate processes on PostgreSQL with Redis and with RabbitMQ
 	@$(PYTEST) -m systems -rs tests/systems/test_brokers.py $(ARGS)
@@ -50,6 +51,12 @@ test-browser: dev ## Walk through the admin and the API in Chromium
 
 test-docker: dev ## Build the image and run it; needs an engine, or root and dockerd
 	@$(PYTEST) -m systems -rs -s tests/systems/test_image.py tests/systems/test_roles.py $(ARGS)
+
+test-schema: dev ## Send what the API document allows and forbids, as nobody, a user and staff
+	@$(SQLITE) $(PYTEST) -m systems -rs tests/systems/test_schema.py $(ARGS)
+
+test-schema-long: dev ## The same with ten times as many calls
+	@$(SQLITE) SCHEMA_EXAMPLES=120 $(PYTEST) -m systems -rs tests/systems/test_schema.py $(ARGS)
 
 test-bare: ## Clone into a bare Debian, run `make demo` and `make test` there; needs root and debootstrap
 	@tests/bare/machine.sh $(ARGS)
