@@ -14,6 +14,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
+# No row says more; and SQLite breaks off at a pattern of 50 kB.
+MAX_SEARCH = 500
+
 
 class EstimatePaginator(Paginator):
     """Count exactly up to `exact_up_to` rows; beyond it trust the planner's estimate or stop there.
@@ -84,6 +87,8 @@ class LeanAdmin(ModelAdmin):
         return [action for action in actions if (getattr(action.method, "applies", None) or _always)(found)]
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
+        if len(search_term) > MAX_SEARCH:
+            return queryset.none(), False
         if isinstance(self.model._meta.pk, models.UUIDField):
             try:
                 return queryset.filter(pk=UUID(search_term.strip())), False

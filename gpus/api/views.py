@@ -130,7 +130,7 @@ class GPUViewSet(_Base):
     @action(detail=True, permission_classes=[IsAuthenticated, SeesInside], filterset_class=None, pagination_class=None)
     def metrics(self, request: Request, **_: Any) -> Response:
         """Show what was measured last."""
-        return Response(MetricsSerializer(self.get_object().metrics).data)
+        return Response(self.sparse(MetricsSerializer(self.get_object().metrics)).data)
 
 
 class HostViewSet(_Base):

@@ -197,7 +197,7 @@ class TaskViewSet(
 
     def _page(self, rows: Any, serializer: type) -> Response:
         page = self.paginate_queryset(self.filter_queryset(rows))
-        return self.get_paginated_response(serializer(page, many=True).data)
+        return self.get_paginated_response(self.sparse(serializer(page, many=True)).data)
 
     def _task(self, task: Task, code: int = status.HTTP_200_OK) -> Response:
         return Response(serializers.TaskOutput(task).data, status=code)

@@ -97,7 +97,8 @@ class ApiKeyViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
         used = keys.used_through(rows, now=now)
         for key in rows:
             vars(key)["used"] = used[key.pk]
-        return shape(rows, many=True, context={**self.get_serializer_context(), "now": now, **more}).data
+        context = {**self.get_serializer_context(), "now": now, **more}
+        return self.sparse(shape(rows, many=True, context=context)).data
 
     def _with_secret(self, key: ApiKey, text: str) -> Response:
         shown = self._shown([key], KeyWithSecretSerializer, secret=text)[0]

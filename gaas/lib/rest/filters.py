@@ -211,7 +211,10 @@ class SparseFields:
     param = "fields"
 
     def get_serializer(self, *args: Any, **kwargs: Any) -> BaseSerializer[Any]:
-        serializer: BaseSerializer[Any] = super().get_serializer(*args, **kwargs)  # type: ignore[misc]
+        return self.sparse(super().get_serializer(*args, **kwargs))  # type: ignore[misc]
+
+    def sparse(self, serializer: BaseSerializer[Any]) -> BaseSerializer[Any]:
+        """Leave a serializer, perhaps one that the view made itself, the fields that are asked for."""
         request: Request = self.request  # type: ignore[attr-defined]
         if request.method not in ("GET", "HEAD") or self.param not in request.query_params:
             return serializer
