@@ -7,12 +7,16 @@ belongs to the lab has SECRET in its name, so that an answer that tells of it to
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group
 from django.contrib.auth.tokens import default_token_generator
+from django.db import transaction
+from django.test import override_settings
 from rest_framework.test import APIClient
 
 from accounts import services as accounts
@@ -189,3 +193,12 @@ def _client(credential: str = "") -> APIClient:
     client = APIClient(**({"HTTP_AUTHORIZATION": credential} if credential else {}))
     client.raise_request_exception = False
     return client
+
+
+@contextmanager
+def a_world(django_db_blocker: Any) -> Iterator[World]:
+    """Make the rows for the tests of a module, and leave none; passwords cost little meanwhile."""
+    cheap = override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"])
+    with django_db_blocker.unblock(), cheap, transaction.atomic():
+        yield World()
+        transaction.set_rollback(True)

@@ -7,7 +7,6 @@ matrix_calls.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,12 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.db import transaction
-from django.test import override_settings
 
 from accounts.ledger.models import Transfer
 from accounts.models import ApiKey, Membership
 from gaas.audit.models import AuditEvent
 from gaas.tests.matrix_calls import CALLS, NOTE, Call
-from gaas.tests.matrix_world import CALLERS, SECRET, World
+from gaas.tests.matrix_world import CALLERS, SECRET, World, a_world
 from gaas.tests.test_every_route import methods_of, views
 from tasks.models import Task, TaskEvent
 
@@ -70,11 +68,6 @@ class Answers:
     left_traces: list[str] = field(default_factory=list)
 
 
-def ask_all(keys: list[str], table: dict[str, dict[str, int]]) -> dict[str, Answers]:
-    world = World()
-    return {key: ask(key, world, table.get(key, {})) for key in keys}
-
-
 def ask(key: str, world: World, wanted: dict[str, int]) -> Answers:
     """Call one endpoint as everybody, those who may first, each on the same rows."""
     call, answers = CALLS.get(key, Call()), Answers()
@@ -121,13 +114,10 @@ ROWS = expected()
 
 
 @pytest.fixture(scope="module")
-def answers(django_db_setup: None, django_db_blocker: Any) -> Iterator[dict[str, Answers]]:
+def answers(django_db_setup: None, django_db_blocker: Any) -> dict[str, Answers]:
     """Ask everything once; the tests look at the answers."""
-    cheap = override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"])
-    with django_db_blocker.unblock(), cheap, transaction.atomic():
-        found = ask_all(list(ROWS), ROWS)
-        transaction.set_rollback(True)
-    return found
+    with a_world(django_db_blocker) as world:
+        return {key: ask(key, world, ROWS[key]) for key in ROWS}
 
 
 @pytest.mark.django_db  # pytest-django makes a database only where a test is marked

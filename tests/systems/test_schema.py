@@ -15,7 +15,6 @@ import pytest
 import schemathesis
 from django.core.cache import cache
 from django.db import transaction
-from django.test import override_settings
 from drf_spectacular.generators import SchemaGenerator
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
@@ -25,7 +24,7 @@ from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi import checks as conformance
 
 from gaas.tests.matrix_calls import CALLS, NOTE, Call
-from gaas.tests.matrix_world import World
+from gaas.tests.matrix_world import World, a_world
 from gaas.wsgi import application
 
 SEED = 20_260
@@ -59,10 +58,8 @@ OPERATIONS = operations()
 
 @pytest.fixture(scope="module")
 def world(django_db_setup: None, django_db_blocker: Any) -> Iterator[World]:
-    cheap = override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"])
-    with django_db_blocker.unblock(), cheap, transaction.atomic():
-        yield World()
-        transaction.set_rollback(True)
+    with a_world(django_db_blocker) as world:
+        yield world
 
 
 def key_of(operation: Any) -> str:
