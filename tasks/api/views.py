@@ -219,9 +219,11 @@ class ApprovalViewSet(Idempotent, mixins.ListModelMixin, mixins.RetrieveModelMix
     @action(detail=True, methods=["post"], serializer_class=serializers.ApproveInput, key_scope=DECIDING)
     def approve(self, request: Request, version: str, pk: str) -> Response:
         """Approve this step."""
-        task, data = self._decide(request)
+        step, data = self._decide(request)
+        task = step.task
         services.approve(
             task,
+            step=step,
             by=request.user,
             reason=data["reason"],
             limit_ms=data.get("hours"),
@@ -234,15 +236,16 @@ class ApprovalViewSet(Idempotent, mixins.ListModelMixin, mixins.RetrieveModelMix
     @action(detail=True, methods=["post"], serializer_class=serializers.RejectInput, key_scope=DECIDING)
     def reject(self, request: Request, version: str, pk: str) -> Response:
         """Reject the task by this step."""
-        task, data = self._decide(request)
-        services.reject(task, by=request.user, reason=data["reason"], now=clock.now())
+        step, data = self._decide(request)
+        task = step.task
+        services.reject(task, step=step, by=request.user, reason=data["reason"], now=clock.now())
         return Response(serializers.TaskOutput(task).data)
 
-    def _decide(self, request: Request) -> tuple[Task, dict[str, Any]]:
+    def _decide(self, request: Request) -> tuple[ApprovalStep, dict[str, Any]]:
         step = self.get_object()
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return step.task, serializer.validated_data
+        return step, serializer.validated_data
 
 
 def _offset(text: str) -> int:

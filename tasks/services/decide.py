@@ -27,18 +27,20 @@ def approve(
     reason: str = "",
     limit_ms: int | None = None,
     priority: int | None = None,
+    step: ApprovalStep | None = None,
     now: datetime,
 ) -> Task:
     """Decide the caller's step with yes; without a step left the task joins the queue.
 
-    `limit_ms` (not more than asked) and `priority` set what the task may use; the hold's rest goes back.
+    `limit_ms` (not more than asked) and `priority` set what the task may use; the hold's rest goes back. `step`
+    names the one to decide, so that who holds several decides no other by a second click.
 
     1. Lock the task. 2. Who may, and is there a step to decide. 3. Fewer hours: shrink the hold. 4. Decide the
     step. 5. Last one: APPROVED, audit, wake the matcher. Locks: task → hold → balance.
     Raises NotAllowed (also `own_task`), Conflict `wrong_state` that names who decided and when.
     """
     with transaction.atomic():
-        step = _lock(task, by)
+        step = _lock(task, by, step)
         if priority is not None and step.kind != StepKind.STAFF and not by.has_perm("tasks.approve_task"):
             raise NotAllowed("A priority is given by staff.", attr="priority")
         if limit_ms is not None:
@@ -64,7 +66,7 @@ def approve(
     return task
 
 
-def reject(task: Task, *, by: User, reason: str, now: datetime) -> Task:
+def reject(task: Task, *, by: User, reason: str, step: ApprovalStep | None = None, now: datetime) -> Task:
     """Decide the caller's step with no: the task ends REJECTED and its whole hold goes back.
 
     Raises DomainError without a reason, NotAllowed (also `own_task`), Conflict `wrong_state`.
@@ -72,7 +74,7 @@ def reject(task: Task, *, by: User, reason: str, now: datetime) -> Task:
     if not reason.strip():
         raise DomainError("Say why: the submitter sees it.", code="required", attr="reason")
     with transaction.atomic():
-        step = _lock(task, by)
+        step = _lock(task, by, step)
         before = {"status": task.status}
         if not _moved(step.reject, task, by=by, reason=reason, now=now):
             raise _decided(task)
@@ -91,7 +93,7 @@ def reject(task: Task, *, by: User, reason: str, now: datetime) -> Task:
     return task
 
 
-def _lock(task: Task, by: User) -> ApprovalStep:
+def _lock(task: Task, by: User, named: ApprovalStep | None) -> ApprovalStep:
     """Lock the task, read what a decision goes by as it is now, and give the step that waits for `by`."""
     stored = Task.objects.select_for_update(no_key=True).only("status", "limit_ms", "priority").get(pk=task.pk)
     read_as, task.status = task.status, stored.status
@@ -100,9 +102,11 @@ def _lock(task: Task, by: User) -> ApprovalStep:
     waiting = list(own) if read_as == task.status == TaskStatus.PENDING else []
     if not waiting and not _decides_some(task, by):
         raise NotAllowed("Staff with the permission to approve tasks decide this step.")
-    mine = next((step for step in waiting if step.is_for(by)), None)
+    if waiting and named is not None and all(step.pk != named.pk for step in waiting):
+        raise Conflict(_how_decided(named), attr="status")
+    mine = next((s for s in waiting if s.is_for(by) and (named is None or s.pk == named.pk)), None)
     if waiting and mine is None:
-        raise NotAllowed(_who_decides(waiting[0]))
+        raise NotAllowed(_who_decides(named or waiting[0]))
     if task.submitted_by_id == by.pk and not by.is_superuser:
         raise NotAllowed("Nobody decides on a task of their own; ask a colleague.", code="own_task")
     if mine is None:
@@ -120,6 +124,13 @@ def _who_decides(step: ApprovalStep) -> str:
     if step.kind == StepKind.STAFF:
         return "Staff with the permission to approve tasks decide this step."
     return f"A manager of {step.account} decides this step."
+
+
+def _how_decided(step: ApprovalStep) -> str:
+    step.refresh_from_db()
+    if step.decided_by is None or step.decided_at is None:
+        return f"This step is {step.status}."
+    return f"This step is {step.status} since {step.decided_at:%Y-%m-%d %H:%M:%S} UTC, by {step.decided_by.email}."
 
 
 def _moved(verb: Callable[..., bool], task: Task, **how: Any) -> bool:

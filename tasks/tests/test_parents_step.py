@@ -146,3 +146,23 @@ class TestLists:
     def test_managers_see_the_tasks_below(self, api, task, pat, bob):
         assert [row["id"] for row in api(pat).get(URL).json()["results"]] == [str(task.pk)]
         assert api(bob).get(f"{URL}{task.pk}/").status_code == 404
+
+
+class TestNamedStep:
+    def test_a_second_click_decides_no_other_step(self, api, task, root):
+        parents, staff = task.approval_steps.order_by("position")
+        client = api(root)
+        url = f"{APPROVALS}{parents.pk}/approve/"
+        assert client.post(url, {}, format="json").json()["status"] == "PENDING"
+
+        again = client.post(url, {}, format="json")
+        assert (again.status_code, code_of(again)) == (409, "wrong_state")
+        assert root.email in again.json()["errors"][0]["detail"]
+        assert kinds(task) == [(StepKind.PARENT_MANAGER, "APPROVED"), (StepKind.STAFF, "PENDING")]
+        assert client.post(f"{APPROVALS}{staff.pk}/approve/", {}, format="json").json()["status"] == "APPROVED"
+
+    def test_a_step_before_its_turn_waits(self, api, task, root):
+        staff = task.approval_steps.order_by("position").last()
+        answer = api(root).post(f"{APPROVALS}{staff.pk}/approve/", {}, format="json")
+        assert (answer.status_code, code_of(answer)) == (409, "wrong_state")
+        assert kinds(task) == [(StepKind.PARENT_MANAGER, "PENDING"), (StepKind.STAFF, "PENDING")]
