@@ -11,8 +11,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from django.db import DatabaseError
 
 from gpus.agent.executors import bubblewrap
 
@@ -56,9 +59,21 @@ def _end_with_parent() -> None:
 
 
 class LocalAgent(threading.Thread):
-    """Keep one agent running. The kernel ends it with the thread that started it, so this thread stays."""
+    """Keep one agent running. The kernel ends it with the thread that started it, so this thread stays.
 
-    def __init__(self, *, server: str, state: Path, join_token: str, simulated_gpus: int, unsandboxed: bool) -> None:
+    `join_token` makes a fresh token; it is asked for whenever an agent starts that has not joined yet, since one
+    that was killed while joining has used its token up.
+    """
+
+    def __init__(
+        self,
+        *,
+        server: str,
+        state: Path,
+        join_token: Callable[[], str],
+        simulated_gpus: int,
+        unsandboxed: bool,
+    ) -> None:
         super().__init__(name="local-agent", daemon=True)
         self._state = state
         self._join_token = join_token
@@ -76,12 +91,18 @@ class LocalAgent(threading.Thread):
         pause = 0.5
         while not self._closing.is_set():
             began = time.monotonic()
+            try:
+                token = "" if (self._state / "credential.json").is_file() else self._join_token()
+            except DatabaseError:
+                log.exception("no join token for the local agent; it is tried again in %.1f s", pause)
+                self._closing.wait(pause)
+                continue
             self._process = subprocess.Popen(
                 self._command,
                 env={
                     "PATH": os.environ.get("PATH", os.defpath),
                     "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
-                    "GAAS_JOIN_TOKEN": self._join_token,
+                    "GAAS_JOIN_TOKEN": token,
                 },
                 preexec_fn=_end_with_parent,
             )

@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
 
 from gaas import home
 from gaas.embedded import Embedded
@@ -81,15 +82,22 @@ class Command(BaseCommand):
             )
         if simulated_gpus:
             self.stdout.write(f"{simulated_gpus} simulated GPU(s): tasks run on the CPU and say so.")
-        _, token = open_local_host(now=clock.now())
         reachable = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
         return LocalAgent(
             server=f"http://{f'[{reachable}]' if ':' in reachable else reachable}:{port}",
             state=Path(settings.GAAS_HOME, "agent"),
-            join_token=token,
+            join_token=_join_token,
             simulated_gpus=simulated_gpus,
             unsandboxed=unsandboxed is not None,
         )
+
+
+def _join_token() -> str:
+    """Make a join token for this machine's host; called from the agent's thread, which keeps no connection."""
+    try:
+        return open_local_host(now=clock.now())[1]
+    finally:
+        connection.close()
 
 
 def _check_port(host: str, port: int) -> None:

@@ -65,7 +65,12 @@ class TestAgentKilled:
         assert host.starts(work) == 1
 
     def test_it_runs_once_through_kills_at_any_moment(self, host):
-        """Kill the agent again and again while short attempts come and go; each runs exactly once."""
+        """Kill the agent again and again while short attempts come and go; each runs exactly once.
+
+        It has joined before: a join that is cut off has used its token up, and its owner gives another.
+        """
+        host.run()
+        host.kill()
         works = [host.peer.offer(payload={"script": f"echo {number}"}) for number in range(12)]
         for number in range(6):
             host.start()
