@@ -16,13 +16,6 @@ class AssetKind(models.TextChoices):
     CURRENCY = "currency", "Currency"
 
 
-class AssetCode(models.TextChoices):
-    """The assets that a migration makes; other currencies are more rows."""
-
-    GPU = "GPU", "GPU-milliseconds"
-    USD = "USD", "Micro-dollars"
-
-
 class BalanceKind(models.TextChoices):
     """The kinds that the platform uses. Not a field's choices: `clearing:<provider>` is open-ended."""
 

@@ -5,8 +5,6 @@ from typing import Any
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from gpus.api.authentication import HostUser
-
 
 class RunsIt(BasePermission):
     """Let everybody who sees a host or GPU read it, and its managers and permitted staff change it."""
@@ -34,12 +32,3 @@ class SeesInside(BasePermission):
     def has_object_permission(self, request: Request, view: Any, obj: Any) -> bool:
         may_view = request.user.is_staff and request.user.has_perm("gpus.view_gpu")
         return may_view or obj.host.account.role_of(request.user) is not None
-
-
-class IsHost(BasePermission):
-    """Let agents pass, by their host's secret alone."""
-
-    message = "Only the agent of a host can do this, with its secret."
-
-    def has_permission(self, request: Request, view: Any) -> bool:
-        return isinstance(request.user, HostUser)

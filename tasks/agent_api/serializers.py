@@ -10,6 +10,7 @@ from rest_framework.exceptions import ValidationError
 
 from gaas.lib.rest.fields import StrictBooleanField, StrictIntegerField, TextField
 from gpus.agent import protocol as wire
+from gpus.api.wire import FactsSerializer
 from gpus.services import SyncReport
 from tasks.services.attempts import Report
 from tasks.services.sync import Held
@@ -45,18 +46,6 @@ class ResultField(SmallObject):
 
 
 # Unknown keys are ignored in all of these, so that an agent may be newer than its server.
-class FactsInput(serializers.Serializer):
-    hostname = TextField(max_length=253, allow_blank=True)
-    agent_version = TextField(max_length=50, allow_blank=True)
-    os = TextField(max_length=200, allow_blank=True)
-    cpu_count = StrictIntegerField(min_value=1, max_value=65_536)
-    memory_mib = StrictIntegerField(min_value=1, max_value=2**31 - 1)
-    sandbox = serializers.ChoiceField(["bubblewrap", "none"])
-    executors = serializers.ListField(
-        child=serializers.ChoiceField(["process", "container", "slurm"]), max_length=3, default=list
-    )
-
-
 class GpuInput(serializers.Serializer):
     uuid = TextField(max_length=100)
     index = StrictIntegerField(min_value=0, max_value=4096)
@@ -82,7 +71,7 @@ class SyncInput(serializers.Serializer):
     seq = StrictIntegerField(min_value=1, max_value=2**62)
     boot_id = TextField(max_length=64)
     clock = TextField(max_length=40, allow_blank=True)
-    facts = FactsInput()
+    facts = FactsSerializer()
     gpus = GpuInput(many=True, max_length=MAX_GPUS, default=list)
     attempts = HeldInput(many=True, max_length=MAX_ATTEMPTS, default=list)
     # Bad metrics are dropped one by one later; they never cost a host its lease.
@@ -96,7 +85,7 @@ class SyncInput(serializers.Serializer):
             seq=data["seq"],
             boot_id=data["boot_id"],
             clock=data["clock"],
-            facts=wire.HostFacts(**data["facts"]),
+            facts=data["facts"],
             gpus=[wire.GpuReport(**gpu) for gpu in data["gpus"]],
             metrics=metrics[:MAX_GPUS] if isinstance(metrics, list) else [metrics],
             protocol=data["protocol"],

@@ -53,9 +53,5 @@ class StrictSerializer(RefuseUnknown, serializers.Serializer):
     """Read and write a flat or nested body, refusing unknown fields with code `unknown_field`."""
 
 
-class StrictModelSerializer(RefuseUnknown, serializers.ModelSerializer):
-    """Do the same over a model, where speed does not matter."""
-
-
 class NoFields(StrictSerializer):
     """Take a body that says nothing: none at all, or an empty object."""
