@@ -7,7 +7,7 @@ import pytest
 import pytest_django
 
 # The shared cast: alice, bob, charlie, dana, olga, pat, root, lab, family, child, api.
-pytest_plugins = ["gaas.tests.cast"]
+pytest_plugins = ["gaas.tests.cast", "gaas.tests.s3"]
 
 # How fast this machine is says nothing about the code.
 hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +13,8 @@ import dramatiq
 import structlog
 from django.conf import settings
 from django.core.cache import cache
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 from django.db import connection
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
@@ -84,10 +85,16 @@ def check_cache() -> str | None:
     return None if found == value else "does not keep what is written"
 
 
-def check_storage() -> None:
-    """Write a file where the platform keeps its own."""
-    with tempfile.TemporaryFile(dir=settings.GAAS_HOME) as file:
-        file.write(b"ok")
+def check_storage() -> str | None:
+    """Write an object where files are kept, read it back and remove it."""
+    value = secrets.token_bytes(8)
+    key = default_storage.save(f"readyz/{secrets.token_hex(16)}", ContentFile(value))
+    try:
+        with default_storage.open(key) as file:
+            found = file.read()
+    finally:
+        default_storage.delete(key)
+    return None if found == value else "does not keep what is written"
 
 
 def check_scheduler() -> str | None:

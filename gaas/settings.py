@@ -146,6 +146,15 @@ vars().update(env.email_url_config(EMAIL_URL))
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default=f"GaaS <gaas@{_base.hostname or 'localhost'}>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
+# --- Files ----------------------------------------------------------------------------------------
+from gaas.lib.storage import backend as storage_backend  # noqa: E402
+
+STORAGE_URL = env.str("STORAGE_URL", default="")
+STORAGES = {
+    "default": storage_backend(STORAGE_URL, GAAS_HOME),
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+
 # --- People -------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
 PASSWORD_HASHERS = [

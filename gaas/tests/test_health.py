@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.test import Client, override_settings
+from django.test import Client
 
 from gaas import health
 from gaas.lib import clock
+from gaas.tests.s3 import keep_files_at
 from tasks.models import Scheduler
 
 
@@ -45,7 +46,8 @@ class TestReadyz:
         assert answer["Cache-Control"]
 
     def test_it_names_what_is_away_and_nothing_more(self, tmp_path: Any) -> None:
-        with override_settings(GAAS_HOME=tmp_path / "very-secret-place"):
+        (tmp_path / "very-secret-place").write_text("no folder")
+        with keep_files_at(f"file://{tmp_path}/very-secret-place/storage"):
             answer = Client().get("/readyz")
         assert answer.status_code == 503
         assert answer.json()["checks"]["storage"] == "does not answer"
