@@ -5,8 +5,8 @@
     s3://bucket/prefix?region=…&endpoint=http://127.0.0.1:9000
     azure://account:key@container/prefix?endpoint=…
 
-`s3://key:secret@bucket` names a credential; without one it is found as the AWS tools find theirs. Whatever is kept is private: there is no address under which a browser could
-ask for it, and nothing is ever replaced under its name.
+`s3://key:secret@bucket` names a credential; without one it is found as the AWS tools find theirs. Whatever is kept
+is private: there is no address under which a browser could ask for it, and nothing is ever replaced under its name.
 """
 
 from __future__ import annotations
