@@ -8,27 +8,16 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import httpx
 
-from . import clock, devices
+from . import clock, devices, executors
 from .config import Config
-from .executors import bubblewrap
+from .executors import Finding
 from .state import State
 
 LOW_DISK_GIB = 5
 MAX_SKEW_SECONDS = 30
-
-
-@dataclass
-class Finding:
-    """One thing looked at; `mend` is what to type when it is not as it should be."""
-
-    about: str
-    is_good: bool
-    says: str
-    mend: str = ""
 
 
 def _machine(_: Config) -> Iterator[Finding]:
@@ -79,15 +68,9 @@ def _server(config: Config) -> Iterator[Finding]:
         )
 
 
-def _sandbox(config: Config) -> Iterator[Finding]:
-    why = bubblewrap.unusable(config.bubblewrap)
-    if why is None:
-        yield Finding("sandbox", True, f"bubblewrap works ({shutil.which(config.bubblewrap)})")
-    elif shutil.which(config.bubblewrap) is None:
-        yield Finding("sandbox", False, why, "apt install bubblewrap")
-    else:
-        mend = "sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0"
-        yield Finding("sandbox", False, f"bubblewrap does not work: {why}", mend)
+def _executors(config: Config) -> Iterator[Finding]:
+    for name in executors.names():
+        yield from executors.executor_class(name).examine(config)
 
 
 def _gpus(config: Config) -> Iterator[Finding]:
@@ -108,6 +91,6 @@ def _gpus(config: Config) -> Iterator[Finding]:
 
 def examine(config: Config) -> Iterator[Finding]:
     """Look at one thing after the other, the machine first and the GPUs last."""
-    for look in (_machine, _state, _server, _sandbox, _gpus):
+    for look in (_machine, _state, _server, _executors, _gpus):
         yield from look(config)
     yield Finding("boot", True, f"{clock.boot_id()}, up {clock.boottime() / 3600:.1f} h")

@@ -9,7 +9,6 @@ import socket
 import psutil
 
 from . import VERSION
-from .executors import EXECUTORS
 from .protocol import HostFacts
 
 
@@ -21,7 +20,7 @@ def _system() -> str:
     return f"{name}, kernel {platform.release()}"
 
 
-def host_facts(*, is_sandboxed: bool) -> HostFacts:
+def host_facts(*, is_sandboxed: bool, executors: list[str]) -> HostFacts:
     return HostFacts(
         hostname=socket.gethostname(),
         agent_version=VERSION,
@@ -29,5 +28,5 @@ def host_facts(*, is_sandboxed: bool) -> HostFacts:
         cpu_count=len(os.sched_getaffinity(0)),
         memory_mib=psutil.virtual_memory().total >> 20,
         sandbox="bubblewrap" if is_sandboxed else "none",
-        executors=sorted(EXECUTORS),
+        executors=executors,
     )

@@ -7,7 +7,7 @@ import os
 import threading
 from pathlib import Path
 
-from . import facts
+from . import executors, facts
 from .backoff import Backoff
 from .client import Client, Unreachable
 from .config import Config
@@ -36,7 +36,9 @@ def join(config: Config, state: State, token: str, *, is_sandboxed: bool, closin
     """
     client = Client(config.server, ca_file=config.ca_file)
     backoff = Backoff(config.backoff_base_seconds, config.backoff_cap_seconds)
-    request = JoinRequest(PROTOCOL, token, facts.host_facts(is_sandboxed=is_sandboxed))
+    request = JoinRequest(
+        PROTOCOL, token, facts.host_facts(is_sandboxed=is_sandboxed, executors=executors.usable(config))
+    )
     try:
         while True:
             try:

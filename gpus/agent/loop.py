@@ -9,7 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 
-from . import clock, devices, facts, metrics
+from . import clock, devices, executors, facts, metrics
 from .alarm import Alarm
 from .attempt import Attempt, UnsafeId
 from .backoff import Backoff
@@ -46,6 +46,8 @@ class Agent:
         self.alarm = Alarm()
         self.closing = threading.Event()
         self.exit_code = EXIT_OK
+        self.executors = {name: executors.executor_class(name)(self) for name in executors.names()}
+        self.usable = executors.usable(config)
         self.runners: dict[str, Runner] = {}
         self.timers = Timers()
         self._ended: OrderedDict[tuple[str, int], None] = OrderedDict()
@@ -115,7 +117,10 @@ class Agent:
 
     def run(self) -> int:
         """Go on until told to stop; answers the process's exit code."""
-        for attempt in Attempt.load_all(self.state.attempts):
+        found = Attempt.load_all(self.state.attempts)
+        for name, executor in self.executors.items():
+            executor.adopt([attempt for attempt in found if attempt.assignment.executor == name])
+        for attempt in found:
             log.info("%s: found again, %s", attempt, attempt.state.lower())
             self._hold(attempt)
         threading.Thread(target=self._wait, name="wait", daemon=True).start()
@@ -168,7 +173,7 @@ class Agent:
             seq=seq,
             boot_id=self.boot_id,
             clock=datetime.datetime.now(datetime.UTC).isoformat(),
-            facts=facts.host_facts(is_sandboxed=bool(self.bubblewrap)),
+            facts=facts.host_facts(is_sandboxed=bool(self.bubblewrap), executors=self.usable),
             gpus=self.devices.gpus,
             attempts=[attempt for _, attempt in held],
             metrics=self._sample(),
@@ -219,6 +224,7 @@ class Agent:
         if time.monotonic() - self._inventory_at >= INVENTORY_SECONDS:
             self._inventory_at = time.monotonic()
             self.devices = devices.find(self.config.simulated_gpus, self.session)
+            self.usable = executors.usable(self.config)
 
     def _sample(self) -> list[dict]:
         if not self.devices.nodes or time.monotonic() - self._metrics_at < METRICS_SECONDS:

@@ -6,21 +6,17 @@ Each step reads on disk how far the attempt is, so that a new agent process goes
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import clock, durable, processes, results
-from .attempt import Attempt, Exit, Order
+from . import clock, durable, inputs, outputs
+from .attempt import Attempt, Exit
 from .backoff import Backoff
 from .client import LeaseLost, Refused, Unreachable
-from .executors import EXECUTORS
-from .executors.bubblewrap import python_binds
+from .executors import Permit
 from .logs import LogShipper
+from .phase import Closing, Discarded, Phase, Stopped, Unprepared
 from .protocol import (
     DISCARD,
     FAILED,
@@ -41,17 +37,8 @@ log = logging.getLogger("gaas.agent")
 TICK_SECONDS = 0.1
 YOUNG_TICKS, YOUNG_TICK_SECONDS = 100, 0.02  # a short task is not made to wait for a tick
 LAST_PROGRESS_SECONDS = 2.0
-SPAWNS = 3
+LAUNCHES = 3
 INCOMPLETE_TRIES = 5
-PACKAGE_ROOT = Path(__file__).resolve().parents[2]
-
-
-class Closing(Exception):
-    """State that the agent stops; the attempt stays as it is for the next one."""
-
-
-class Discarded(Exception):
-    """State that the attempt is no longer ours."""
 
 
 class Runner(threading.Thread):
@@ -63,11 +50,12 @@ class Runner(threading.Thread):
         self.backoff = Backoff(agent.config.backoff_base_seconds, agent.config.backoff_cap_seconds)
         log_backoff = Backoff(agent.config.backoff_base_seconds, agent.config.backoff_cap_seconds)
         self.shipper = LogShipper(agent.client, attempt, log_backoff)
-        self.supervisor: subprocess.Popen | None = None
+        self.executor = agent.executors.get(attempt.assignment.executor)
         self.progress: dict | None = None
+        self.phase: dict | None = None
         self.reported: dict | None = None  # the progress that the server is known to have
         self._progress_stamp = 0
-        self._spawns = 0
+        self._launches = 0
         self._is_discarded = self._is_finishing = False
         self._nudged = threading.Event()
 
@@ -81,6 +69,7 @@ class Runner(threading.Thread):
             elapsed_ms=self.attempt.elapsed_ms(),
             log_offset=self.shipper.acked,
             progress=self.progress,
+            phase=self.phase,
         )
 
     def stop(self, stop: Stop) -> None:
@@ -131,7 +120,7 @@ class Runner(threading.Thread):
                 return
 
     def _drive(self) -> None:
-        """Steps: refuse what cannot be run, ask for the start, watch, finish, forget."""
+        """Steps: refuse what cannot be run, prepare, ask for the start, watch, collect, finish, forget."""
         if self._is_discarded:
             raise Discarded("discarded")
         if not self.attempt.has_started and self.attempt.exit() is None:
@@ -139,10 +128,12 @@ class Runner(threading.Thread):
             if refused is not None:
                 log.warning("%s: refused: %s", self.attempt, refused.detail)
                 self.attempt.keep_exit(refused)
-            elif not self.attempt.is_supervised():
-                self._start()
+            elif not self._is_driven():
+                self._begin()
         self._watch()
         self._finish()
+        if self.executor is not None:
+            self.executor.clear(self.attempt)
         self.agent.forget(self)
         self.attempt.remove()
 
@@ -159,27 +150,60 @@ class Runner(threading.Thread):
 
     def _refusal(self) -> Exit | None:
         assignment = self.attempt.assignment
-        executor = EXECUTORS.get(assignment.executor)
-        if executor is None:
+        if self.executor is None:
             return _refused("executor", f"This host has no executor {assignment.executor[:40]!r}.")
-        if (why := executor.refusal(assignment)) is not None:
+        if (why := self.executor.refusal(assignment)) is not None:
             return _refused("bad_payload", why)
+        if (unusable := self.executor.unusable(self.agent.config)) is not None:
+            return _refused("executor", f"This host cannot run it now: {unusable[:300]}.")
         have = {gpu.uuid for gpu in self.agent.devices.gpus}
         if missing := [uuid for uuid in assignment.gpu_uuids if uuid not in have]:
             return _refused("gpu_missing", f"GPU {missing[0][:80]} is not there.")
         return None
 
+    def _begin(self) -> None:
+        """Prepare and start; what ends before its start has its end on record afterwards."""
+        try:
+            self._prepare()
+            self._start()
+        except Stopped:
+            verdict = stopped((self.attempt.stop_asked() or {}).get("reason", "cancelled"), 0)
+            self.attempt.keep_exit(Exit(verdict.outcome, verdict.fault, verdict.code, verdict.detail))
+        except Unprepared as why:
+            log.warning("%s: not started: %s", self.attempt, why.detail)
+            self.attempt.keep_exit(Exit(REFUSED, why.fault, why.code, why.detail))
+        finally:
+            self.phase = None
+
+    def _prepare(self) -> None:
+        """Get the inputs, then what the executor needs; from the beginning again when the server was away."""
+        assert self.executor is not None  # noqa: S101
+        phase = Phase(self.attempt, self._pause, self._show_phase)
+        while True:
+            phase.check()
+            try:
+                inputs.fetch(self.attempt, self.agent.client, phase)
+                break
+            except Unreachable as error:
+                log.warning("%s: its inputs were not fetched (%s)", self.attempt, error)
+                phase.pause(self.backoff.next(error.retry_after))
+        self.backoff.reset()
+        self.executor.prepare(self.attempt, phase)
+
+    def _show_phase(self, phase: dict | None) -> None:
+        if phase != self.phase:
+            self.phase = phase
+            self.agent.progress_changed()
+
     def _start(self) -> None:
-        """Get the server's permission and start the supervisor.
+        """Get the server's permission and launch. Raises Stopped.
 
         Asked again after any doubt: until `started.json` is there nothing has run, and the server
         answers the same attempt with what is left of its time.
         """
         while True:
-            if (asked := self.attempt.stop_asked()) is not None:
-                verdict = stopped(asked["reason"], 0)
-                self.attempt.keep_exit(Exit(verdict.outcome, verdict.fault, verdict.code, verdict.detail))
-                return
+            if self.attempt.stop_asked() is not None:
+                raise Stopped
             if not self.agent.has_lease():
                 self._pause(TICK_SECONDS)
                 continue
@@ -198,93 +222,47 @@ class Runner(threading.Thread):
                 self.attempt.ask_stop("cancelled", 0)
                 continue
             self.backoff.reset()
-            self._keep_order(asked_at, limit_ms)
-            self._spawn()
+            self._launches += 1
+            assert self.executor is not None  # noqa: S101
+            self.executor.launch(self.attempt, Permit(asked_at, limit_ms))
+            log.info("%s: started (%s)", self.attempt, self.attempt.assignment.title[:80])
             return
-
-    def _keep_order(self, permitted_at: float, limit_ms: int) -> None:
-        config, uuids = self.agent.config, self.attempt.assignment.gpu_uuids
-        order = Order(
-            permitted_at=permitted_at,
-            limit_ms=limit_ms,
-            lease_path=str(self.agent.state.lease_path),
-            bubblewrap=self.agent.bubblewrap,
-            ro_binds=[*python_binds(), *config.extra_ro_binds],
-            device_nodes=self.agent.devices.nodes_of(uuids),
-            simulated_gpus=self.agent.devices.simulated_among(uuids),
-            tmp_mib=config.tmp_mib,
-            max_processes=config.max_processes,
-            start_record=config.start_record and os.path.abspath(config.start_record),
-        )
-        durable.write_json(self.attempt.folder / "order.json", order.to_wire())
-
-    def _spawn(self) -> None:
-        """Start the supervisor in a session of its own, with nothing of this process's environment."""
-        self._spawns += 1
-        with (self.attempt.folder / "supervisor.log").open("ab") as errors:
-            self.supervisor = subprocess.Popen(
-                [sys.executable, "-S", "-P", "-m", "gpus.agent.supervisor", str(self.attempt.folder)],
-                env={"PATH": os.defpath, "PYTHONPATH": str(PACKAGE_ROOT), "LANG": "C.UTF-8"},
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=errors,
-                stderr=errors,
-                start_new_session=True,
-            )
-        log.info("%s: started (%s)", self.attempt, self.attempt.assignment.title[:80])
 
     # -- watch
 
+    def _is_driven(self) -> bool:
+        return self.executor is not None and self.executor.is_driven(self.attempt)
+
     def _watch(self) -> None:
-        """Ship the log and pick up progress until the attempt has ended and its supervisor is gone."""
+        """Ship the log and pick up progress until the attempt has ended and nobody drives it any more."""
         ticks = 0
         while True:
             ticks += 1
             self._take_progress()
             moved = self.shipper.step()
-            is_starting = self.supervisor is not None and self.supervisor.poll() is None
-            if not is_starting and not self.attempt.is_supervised():
+            if not self._is_driven():
                 if self.attempt.exit() is not None:
                     return
-                self._without_supervisor()
+                self._not_driven()
             if not moved or self.shipper.is_whole:
                 self._pause(YOUNG_TICK_SECONDS if ticks < YOUNG_TICKS else TICK_SECONDS)
             else:
                 self._pause(0)
 
-    def _without_supervisor(self) -> None:
-        """Decide about an attempt that nobody supervises and that has no end on record."""
-        if not self.attempt.has_started and self._spawns < SPAWNS:
-            log.error("%s: its supervisor did not start: %s", self.attempt, self._supervisor_said())
-            self._start()
+    def _not_driven(self) -> None:
+        """Decide about an attempt that nobody drives and that has no end on record."""
+        if self.executor is None:
+            # An older agent ran it by an executor that this one does not have.
+            detail = "The agent that started it was replaced by another kind of agent."
+            self.attempt.keep_exit(Exit(FAILED, FAULT_HOST, "supervisor_lost", detail))
             return
-        started = self.attempt.started() or {}
-        is_this_boot = started.get("boot") == clock.boot_id()
-        if is_this_boot:
-            self._kill_survivors()
-        detail = "The program's supervisor was lost." if is_this_boot else "The host was restarted."
-        log.error("%s: %s", self.attempt, detail)
-        elapsed = self.attempt.elapsed_ms() if is_this_boot else 0
-        self.attempt.keep_exit(Exit(FAILED, FAULT_HOST, "supervisor_lost", detail, elapsed_ms=elapsed))
-
-    def _supervisor_said(self) -> str:
-        try:
-            lines = (self.attempt.folder / "supervisor.log").read_text(errors="replace").strip().splitlines()
-        except OSError:
-            lines = []
-        return lines[-1][:300] if lines else "it left no word"
-
-    def _kill_survivors(self) -> None:
-        supervisor = (self.attempt.started() or {}).get("supervisor")
-
-        def survivors() -> list[processes.Process]:
-            return processes.survivors(self.attempt.id, supervisor)
-
-        def is_over() -> bool:
-            # Nobody adopts these for us, so only several looks in a row can tell that none is left.
-            return not any(survivors() for _ in range(3))
-
-        processes.kill_all(survivors, is_over=is_over)
+        if not self.attempt.has_started and self._launches < LAUNCHES:
+            log.error("%s: it was not started: %s", self.attempt, self.executor.last_word(self.attempt))
+            self._begin()
+            return
+        ended = self.executor.lost(self.attempt)
+        log.error("%s: %s Its last word: %s", self.attempt, ended.detail, self.executor.last_word(self.attempt))
+        self.attempt.keep_exit(ended)
 
     def _take_progress(self) -> None:
         path = self.attempt.folder / "progress.json"
@@ -308,12 +286,13 @@ class Runner(threading.Thread):
             self._pause(YOUNG_TICK_SECONDS)
 
     def _finish(self) -> None:
-        """Report the end until the server has taken it; its log goes first."""
+        """Report the end until the server has taken it; its log and what it left go first."""
         ended = self.attempt.exit()
         assert ended is not None  # noqa: S101
         self._is_finishing = True
         self._report_progress()
-        result, note = self._result(ended)
+        collected = self._collect(ended)
+        result, note = collected.result, collected.note
         incomplete = 0
         while True:
             self._flush()
@@ -353,13 +332,16 @@ class Runner(threading.Thread):
                 log.info("%s: %s %s", self.attempt, ended.outcome, ended.detail or f"(task {answer.task_status})")
                 return
 
-    def _result(self, ended: Exit) -> tuple[object, str]:
+    def _collect(self, ended: Exit) -> outputs.Collected:
         if not self.attempt.has_started:
-            return None, ""
-        try:
-            return results.read(self.attempt.folder / "box" / "output"), ""
-        except results.BadResult as bad:
-            return None, str(bad)
+            return outputs.Collected()
+        phase = Phase(self.attempt, self._pause, self._show_phase)
+        while True:
+            try:
+                return outputs.collect(self.attempt, ended, self.agent.client, phase)
+            except Unreachable as error:
+                log.warning("%s: what it left was not taken (%s)", self.attempt, error)
+                self._pause(self.backoff.next(error.retry_after))
 
     def _flush(self) -> None:
         while not self.shipper.is_whole:
@@ -371,11 +353,11 @@ class Runner(threading.Thread):
     def _forget(self) -> bool:
         """End whatever runs and remove the folder; False when the agent closes before that is done."""
         self.attempt.ask_stop("discarded", 0)
-        while self.attempt.is_supervised() or (self.supervisor is not None and self.supervisor.poll() is None):
+        while self._is_driven():
             if self.agent.closing.wait(TICK_SECONDS):
                 return False
-        if (self.attempt.started() or {}).get("boot") == clock.boot_id():
-            self._kill_survivors()
+        if self.executor is not None:
+            self.executor.clear(self.attempt)
         self.agent.forget(self)
         self.attempt.remove()
         return True

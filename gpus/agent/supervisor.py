@@ -8,16 +8,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from . import clock, durable, kernel, processes
+from . import clock, durable, executors, processes
 from .attempt import Attempt, Exit, Order
-from .executors import EXECUTORS
+from .executors.program import NotStarted
 from .logfile import LogFile
 from .protocol import (
     FAILED,
@@ -29,7 +29,10 @@ from .protocol import (
 )
 from .state import read_lease
 from .streams import Streams
-from .verdict import Verdict, failure, stopped
+from .verdict import Verdict, stopped
+
+if TYPE_CHECKING:
+    from .executors.program import Program
 
 POLL_SECONDS = 0.1
 LEASE_SECONDS = 0.5
@@ -42,6 +45,8 @@ EXIT_BUSY, EXIT_ALREADY_STARTED = 4, 5
 class Supervisor:
     """Start the program once, watch it, end it with everything it left behind, write how it ended."""
 
+    program: Program
+
     def __init__(self, attempt: Attempt, order: Order):
         self.attempt, self.order = attempt, order
         self.assignment = attempt.assignment
@@ -49,11 +54,10 @@ class Supervisor:
         self.memory_limit = self._memory_limit()
         self.verdict: Verdict | None = None
         self.kill_at: float | None = None
-        self.status: int | None = None  # wait status of the program
         self.peak_rss = 0
+        self.usage: dict = {}
         self._tree_at = self._lease_at = self._fence = 0.0
         self._host_goes_down = False
-        self._terminated: set[int] = set()
 
     def _memory_limit(self) -> int | None:
         mib = self.assignment.payload.get("memory_mib")
@@ -65,9 +69,7 @@ class Supervisor:
         """Run the program to its end. Steps: permission, record, start, watch, clean up, report."""
         if (refused := self._not_to_start()) is not None:
             return refused
-        kernel.adopt_orphans()
         self._take_signals()
-        self.oom_kills = kernel.out_of_memory_kills()
         log = LogFile(self.attempt.log_path, self.assignment.max_log_bytes)
         self.streams = Streams(log, self.attempt.folder / "progress.json", self._log_is_lost)
         self.started_at = clock.boottime()
@@ -77,13 +79,17 @@ class Supervisor:
             {"at": self.started_at, "supervisor": os.getpid(), "boot": clock.boot_id()},
         )
         self._record_start()
+        self.program = executors.program_class(self.assignment.executor)(self.attempt, self.order, self.streams)
         try:
-            self._spawn()
+            self.program.start()
+        except NotStarted as why:
+            log.close()
+            return self._exit(FAILED, why.fault, why.code, why.detail, None)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             log.close()
             return self._exit(FAILED, FAULT_HOST, "start_failed", f"The program could not be started: {error}.", None)
         self._watch()
-        processes.kill_all(self._tree, is_over=self._reap, children=processes.own_children)
+        self.program.kill()
         self.streams.drain()
         return self._conclude()
 
@@ -103,25 +109,6 @@ class Supervisor:
         os.write(fd, line.encode())
         os.close(fd)
 
-    def _spawn(self) -> None:
-        executor = EXECUTORS[self.assignment.executor]
-        launch = executor.launch(self.assignment, self.order, self.attempt.folder, self.streams.progress_end)
-        supervisor, is_sandboxed = os.getpid(), bool(self.order.bubblewrap)
-        program = subprocess.Popen(
-            launch.argv,
-            env=launch.env,
-            cwd=launch.cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=self.streams.output_end,
-            stderr=self.streams.output_end,
-            pass_fds=launch.descriptors,
-            process_group=0,
-            preexec_fn=lambda: kernel.bind_child(supervisor, may_gain_rights=is_sandboxed),
-        )
-        self.pid = program.pid
-        program.returncode = 0  # reaped below with all that is adopted, never by Popen
-        self.streams.started(launch.descriptors, launch.status_fd)
-
     def _take_signals(self) -> None:
         """Take note of signals; handlers, unlike SIG_IGN, are not passed on to the program."""
 
@@ -138,9 +125,9 @@ class Supervisor:
         """Wait until the program has ended; after a verdict, until its whole tree has, or its grace is over."""
         while True:
             self.streams.wait(POLL_SECONDS)
-            self._reap()
+            has_ended = self.program.has_ended()
             self._look_at_tree()
-            if self.verdict is None and self.status is not None:
+            if self.verdict is None and has_ended:
                 return
             if self.verdict is None:
                 verdict = self._due_verdict()
@@ -156,39 +143,20 @@ class Supervisor:
         asked = self.attempt.stop_asked()
         if asked is not None and asked["grace_ms"] < self.verdict.grace_ms:
             self.kill_at = min(self.kill_at, clock.boottime() + asked["grace_ms"] / 1000)
-        tree = self._tree()
-        self._terminate(tree)
-        return clock.boottime() >= self.kill_at or not tree
+        self.program.terminate()
+        return clock.boottime() >= self.kill_at or self.program.is_gone()
 
     def _log_is_lost(self, why: str) -> None:
         if self.verdict is None:
             detail = f"The log could not be written: {why}."
             self._end(Verdict(FAILED, FAULT_HOST, "disk", detail, self.assignment.grace_ms))
 
-    def _reap(self) -> bool:
-        """Take in what has ended; say whether no child is left at all.
-
-        Every orphan below becomes a child of this process, so no child means that the whole tree is gone.
-        """
-        try:
-            while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    return False
-                if pid == self.pid:
-                    self.status = status
-        except ChildProcessError:
-            return True
-
-    def _tree(self) -> list[processes.Process]:
-        return [p for p in processes.descendants([os.getpid()], processes.snapshot()) if p.is_alive]
-
     def _look_at_tree(self) -> None:
         """Measure memory and count processes; reading /proc may take at most a few per cent of the time."""
         if time.monotonic() < self._tree_at:
             return
         spent = time.process_time()
-        tree = self._tree()
+        tree = self.program.tree()
         # On a host with many processes a look costs more, so it is taken less often, but each second.
         pause = min(1.0, max(0.25, 30 * (time.process_time() - spent)))
         self._tree_at = time.monotonic() + pause
@@ -238,48 +206,21 @@ class Supervisor:
     def _end(self, verdict: Verdict) -> None:
         self.verdict = verdict
         self.kill_at = clock.boottime() + verdict.grace_ms / 1000
-        self._terminate(self._tree())
-
-    def _terminate(self, tree: list[processes.Process]) -> None:
-        """Send TERM, once each, to the program and to what it leaves behind when it goes.
-
-        Not to its workers: a trainer that loses them while it saves has nothing to save. A script's shell
-        runs its trap only after the command in its foreground, so that command is told as well.
-        """
-        tops = {os.getpid()}
-        frame: set[int | None] = set()
-        if self.order.bubblewrap:
-            # bubblewrap and its init are left out: their death would kill the rest at once.
-            init = self.streams.sandbox_report().get("child-pid")
-            tops, frame = {init or self.pid}, {self.pid, init}
-        told = [process for process in tree if process.parent in tops]
-        if "script" in self.assignment.payload:
-            shells = {process.pid for process in told}
-            told += [process for process in tree if process.parent in shells]
-        new = [process for process in told if process.pid not in frame | self._terminated]
-        processes.send(new, signal.SIGTERM)
-        self._terminated |= {process.pid for process in new}
+        self.program.terminate()
 
     def _conclude(self) -> Exit:
-        exit_code = None if self.status is None else os.waitstatus_to_exitcode(self.status)
-        if exit_code is not None and exit_code < 0:
-            exit_code = 128 - exit_code  # as a shell shows a signal
+        exit_code = self.program.exit_code()
+        self.usage = self.program.usage()
+        self.usage["peak_rss_mib"] = max(self.peak_rss >> 20, self.usage.get("peak_rss_mib", 0))
         if self.verdict is not None:
             verdict = self.verdict
             return self._exit(verdict.outcome, verdict.fault, verdict.code, verdict.detail, exit_code)
         if exit_code == 0:
             return self._exit(SUCCEEDED, FAULT_NONE, "", "", 0)
-        if self.order.bubblewrap and exit_code == 1 and "exit-code" not in self.streams.sandbox_report():
-            detail = "The sandbox could not be set up; the log says why."
-            return self._exit(FAILED, FAULT_HOST, "sandbox_failed", detail, exit_code)
-        if exit_code == 128 + signal.SIGKILL and kernel.out_of_memory_kills() > self.oom_kills:
-            detail = "The kernel killed the program because memory ran out."
-            return self._exit(FAILED, FAULT_USER, "out_of_memory", detail, exit_code)
-        code, detail = failure(exit_code, self.assignment.payload.get("command"))
-        return self._exit(FAILED, FAULT_USER, code, detail, exit_code)
+        ending = self.program.ending(exit_code)
+        return self._exit(FAILED, ending.fault, ending.code, ending.detail, exit_code)
 
     def _exit(self, outcome: str, fault: str, code: str, detail: str, exit_code: int | None) -> Exit:
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return Exit(
             outcome=outcome,
             fault=fault,
@@ -287,10 +228,7 @@ class Supervisor:
             detail=detail,
             exit_code=exit_code,
             elapsed_ms=int((clock.boottime() - self.started_at) * 1000),
-            usage={
-                "peak_rss_mib": max(self.peak_rss >> 20, used.ru_maxrss >> 10),
-                "cpu_seconds": round(used.ru_utime + used.ru_stime, 3),
-            },
+            usage=self.usage,
         )
 
 

@@ -1,0 +1,189 @@
+"""A program that is a process of this host: how it is started, watched and ended."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import kernel, processes
+from ..attempt import Attempt, Order
+from ..protocol import FAULT_HOST, FAULT_USER, Assignment
+from ..streams import Streams
+from . import bubblewrap
+from .payload import PATH, environment, script_argv
+from .program import Ending, Program
+
+# exec by the shell, so that a command that is not there ends with 127 and says so in the log,
+# inside a sandbox and outside alike.
+EXEC = ("/bin/sh", "-c", 'exec "$@"', "sh")
+
+
+@dataclass
+class Launch:
+    """What to execute; `descriptors` are those that the program inherits."""
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    descriptors: list[int]
+    status_fd: int | None = None  # bubblewrap's reports, where it is used
+
+
+def _command(assignment: Assignment, box: Path, inside: str) -> list[str]:
+    if (command := assignment.payload.get("command")) is not None:
+        return [*EXEC, *command]
+    words = script_argv(assignment, box, inside)
+    return words if words[0] == "/bin/sh" else [*EXEC, *words]
+
+
+def _environment(assignment: Assignment, order: Order, inside: str, tmp: str, progress_fd: int) -> dict[str, str]:
+    python_path = [f"{prefix}/bin" for prefix in bubblewrap.python_binds()]
+    return environment(
+        assignment,
+        inside,
+        path=":".join([PATH, *python_path]),
+        tmp=tmp,
+        progress_fd=progress_fd,
+        simulated_gpus=order.simulated_gpus,
+    )
+
+
+def _holding(data: str | bytes) -> int:
+    """Open a descriptor from which the data can be read."""
+    fd = os.memfd_create("gaas")
+    os.write(fd, data if isinstance(data, bytes) else data.encode())
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def launch(assignment: Assignment, order: Order, folder: Path, progress_fd: int) -> Launch:
+    """Say what to execute. `progress_fd` is the writing end that the program is to have."""
+    box = folder / "box"
+    if not order.bubblewrap:
+        return Launch(
+            argv=_command(assignment, box, str(box)),
+            env=_environment(assignment, order, str(box), str(box / "tmp"), progress_fd),
+            cwd=str(box / "work"),
+            descriptors=[progress_fd],
+        )
+    status_read, status_write = os.pipe()
+    data = {
+        "/etc/passwd": _holding(bubblewrap.PASSWD),
+        "/etc/group": _holding(bubblewrap.GROUP),
+        "/etc/hosts": _holding(bubblewrap.HOSTS),
+        "/etc/nsswitch.conf": _holding(bubblewrap.NSSWITCH),
+    }
+    network: Any = assignment.payload.get("network")
+    arguments = bubblewrap.arguments(
+        order.bubblewrap,
+        box,
+        network=network is True,
+        ro_binds=order.ro_binds,
+        device_nodes=order.device_nodes,
+        tmp_mib=order.tmp_mib,
+        data=data,
+        status_fd=status_write,
+    )
+    arguments_fd = _holding(b"".join(os.fsencode(word) + b"\0" for word in arguments))
+    return Launch(
+        argv=[order.bubblewrap, "--args", str(arguments_fd), "--", *_command(assignment, box, bubblewrap.BOX)],
+        env=_environment(assignment, order, bubblewrap.BOX, "/tmp", progress_fd),  # noqa: S108
+        cwd="/",
+        descriptors=[progress_fd, status_write, arguments_fd, *data.values()],
+        status_fd=status_read,
+    )
+
+
+class LocalProgram(Program):
+    """A child of the supervisor, which adopts whatever it leaves behind."""
+
+    def __init__(self, attempt: Attempt, order: Order, streams: Streams):
+        super().__init__(attempt, order, streams)
+        self.status: int | None = None  # wait status of the program
+        self._terminated: set[int] = set()
+
+    def start(self) -> None:
+        kernel.adopt_orphans()
+        self.oom_kills = kernel.out_of_memory_kills()
+        plan = launch(self.assignment, self.order, self.attempt.folder, self.streams.progress_end)
+        supervisor, is_sandboxed = os.getpid(), bool(self.order.bubblewrap)
+        program = subprocess.Popen(
+            plan.argv,
+            env=plan.env,
+            cwd=plan.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=self.streams.output_end,
+            stderr=self.streams.output_end,
+            pass_fds=plan.descriptors,
+            process_group=0,
+            preexec_fn=lambda: kernel.bind_child(supervisor, may_gain_rights=is_sandboxed),
+        )
+        self.pid = program.pid
+        program.returncode = 0  # reaped below with all that is adopted, never by Popen
+        self.streams.started(plan.descriptors, plan.status_fd)
+
+    def has_ended(self) -> bool:
+        self._reap()
+        return self.status is not None
+
+    def _reap(self) -> bool:
+        """Take in what has ended; say whether no child is left at all.
+
+        Every orphan below becomes a child of this process, so no child means that the whole tree is gone.
+        """
+        try:
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return False
+                if pid == self.pid:
+                    self.status = status
+        except ChildProcessError:
+            return True
+
+    def tree(self) -> list[processes.Process]:
+        return [p for p in processes.descendants([os.getpid()], processes.snapshot()) if p.is_alive]
+
+    def terminate(self) -> None:
+        """Send TERM, once each, to the program and to what it leaves behind when it goes.
+
+        Not to its workers: a trainer that loses them while it saves has nothing to save. A script's shell
+        runs its trap only after the command in its foreground, so that command is told as well.
+        """
+        tree = self.tree()
+        tops = {os.getpid()}
+        frame: set[int | None] = set()
+        if self.order.bubblewrap:
+            # bubblewrap and its init are left out: their death would kill the rest at once.
+            init = self.streams.sandbox_report().get("child-pid")
+            tops, frame = {init or self.pid}, {self.pid, init}
+        told = [process for process in tree if process.parent in tops]
+        if "script" in self.assignment.payload:
+            shells = {process.pid for process in told}
+            told += [process for process in tree if process.parent in shells]
+        new = [process for process in told if process.pid not in frame | self._terminated]
+        processes.send(new, signal.SIGTERM)
+        self._terminated |= {process.pid for process in new}
+
+    def kill(self) -> None:
+        processes.kill_all(self.tree, is_over=self._reap, children=processes.own_children)
+
+    def exit_code(self) -> int | None:
+        code = None if self.status is None else os.waitstatus_to_exitcode(self.status)
+        return 128 - code if code is not None and code < 0 else code  # as a shell shows a signal
+
+    def ending(self, exit_code: int | None) -> Ending:
+        if self.order.bubblewrap and exit_code == 1 and "exit-code" not in self.streams.sandbox_report():
+            return Ending(FAULT_HOST, "sandbox_failed", "The sandbox could not be set up; the log says why.")
+        if exit_code == 128 + signal.SIGKILL and kernel.out_of_memory_kills() > self.oom_kills:
+            return Ending(FAULT_USER, "out_of_memory", "The kernel killed the program because memory ran out.")
+        return super().ending(exit_code)
+
+    def usage(self) -> dict:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return {"peak_rss_mib": used.ru_maxrss >> 10, "cpu_seconds": round(used.ru_utime + used.ru_stime, 3)}
