@@ -19,7 +19,13 @@ def normal_email(value: str) -> str:
     return unicodedata.normalize("NFKC", value or "").strip().lower()
 
 
-class UserManager(BaseUserManager):
+class UserQuerySet(models.QuerySet):
+    def visible_to(self, user: Any) -> UserQuerySet:
+        """Keep everybody for whoever may view users, and for others themselves."""
+        return self if user.has_perm("accounts.view_user") else self.filter(pk=user.pk)
+
+
+class UserManager(BaseUserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]  # a class made at run time
     """Make and find users by e-mail address; `createsuperuser` and log-in ask for these names."""
 
     def get_by_natural_key(self, username: str) -> Any:

@@ -11,9 +11,11 @@ from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
 from gaas import pages
+from gaas.lib.rest.filters import StrictQuery
 
 FROM_THE_ROOT = {
     "me": "users-me",
+    "users": "user-list",
     "accounts": "account-list",
     "quota-requests": "quota-request-list",
     "api-keys": "api-key-list",
@@ -25,7 +27,7 @@ FROM_THE_ROOT = {
 
 
 @extend_schema(exclude=True)
-class RootView(APIView):
+class RootView(StrictQuery, APIView):
     """Where to begin: what the caller has, and what there is."""
 
     key_scope = "accounts"

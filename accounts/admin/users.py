@@ -19,7 +19,7 @@ from accounts.models import User
 from accounts.services import second_factor
 from gaas.lib import clock
 from gaas.lib.admin import LeanAdmin
-from gaas.lib.reasons import verb_action
+from gaas.lib.reasons import OptionalReasonForm, verb_action
 
 POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
@@ -44,8 +44,8 @@ class UserAdmin(DjangoUserAdmin, LeanAdmin):
         ("When", {"fields": ("email_verified_at", "last_login", "created_at", "updated_at")}),
     )
     add_fieldsets = ((None, {"fields": ("email", "name", "usable_password", "password1", "password2")}),)
-    actions = ("switch_off",)
-    actions_detail = ("new_password", "remove_second_factor", "switch_off")
+    actions = ("switch_off", "switch_on")
+    actions_detail = ("new_password", "remove_second_factor", "switch_off", "switch_on")
 
     @action(description="Set a new password", icon="key", permissions=["change"])
     def new_password(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -57,11 +57,23 @@ class UserAdmin(DjangoUserAdmin, LeanAdmin):
         done="switched off",
         permissions=["change"],
         icon="person_off",
+        form=OptionalReasonForm,
         variant=ActionVariant.DANGER,
         applies=lambda user: user.is_active,
     )
     def switch_off(self, request: HttpRequest, user: User, data: dict[str, Any]) -> None:
-        user.switch_off(by=request.user, now=clock.now())
+        user.switch_off(by=request.user, reason=data["reason"], now=clock.now())
+
+    @verb_action(
+        description="Switch on",
+        done="switched on",
+        permissions=["change"],
+        icon="person_check",
+        form=OptionalReasonForm,
+        applies=lambda user: not user.is_active,
+    )
+    def switch_on(self, request: HttpRequest, user: User, data: dict[str, Any]) -> None:
+        user.switch_on(by=request.user, reason=data["reason"], now=clock.now())
 
     @verb_action(
         description="Remove the second factor",
@@ -86,8 +98,8 @@ class UserAdmin(DjangoUserAdmin, LeanAdmin):
         return fields if request.user.is_superuser else (*fields, *POWERS)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Keep who is no superuser from one: a new password would be a way in."""
-        if isinstance(obj, User) and obj.is_superuser and not request.user.is_superuser:
+        """Keep who is no superuser from other staff: a new password would be a way in."""
+        if isinstance(obj, User) and obj != request.user and obj.is_above(request.user):
             return False
         return super().has_change_permission(request, obj)
 

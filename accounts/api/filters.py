@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import django_filters
 
 from accounts.choices import AccountKind, QuotaRequestStatus
 from accounts.ledger.models import Transfer
-from accounts.models import Account, QuotaRequest
-from gaas.lib.rest.filters import StrictFilterSet
+from accounts.models import Account, QuotaRequest, User
+from accounts.querysets import normal_email
+from gaas.lib.rest.filters import MomentFilter, StrictBooleanFilter, StrictFilterSet
 
 
 class AccountFilter(StrictFilterSet):
@@ -34,3 +37,17 @@ class TransferFilter(StrictFilterSet):
     class Meta:
         model = Transfer
         fields = ["kind", "ref"]
+
+
+class UserFilter(StrictFilterSet):
+    email = django_filters.CharFilter(method="of_address", max_length=254, help_text="Whole, in whatever case.")
+    verified = StrictBooleanFilter(field_name="email_verified_at", lookup_expr="isnull", exclude=True)
+    created_after = MomentFilter(field_name="created_at", lookup_expr="gte")
+    created_before = MomentFilter(field_name="created_at", lookup_expr="lt")
+
+    class Meta:
+        model = User
+        fields = ["is_active", "is_staff"]
+
+    def of_address(self, users: Any, name: str, value: str) -> Any:
+        return users.filter(email=normal_email(value))

@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from accounts.choices import AccountKind, PaysFrom, QuotaRequestStatus, Role
 from accounts.ledger.models import Transfer
+from accounts.models import User
 from accounts.services.hours import MAX_GRANT_MS
 from gaas.lib.amounts import show_hours, show_micro
 from gaas.lib.rest.fields import HoursField, StrictBooleanField, TextField, UsdField
@@ -115,6 +116,23 @@ class UserSerializer(serializers.Serializer):
     email_verified_at = serializers.DateTimeField(allow_null=True)
     personal_account = serializers.UUIDField(source="personal_account.pk")
     created_at = serializers.DateTimeField()
+
+
+class PersonSerializer(UserSerializer):
+    """Show somebody to staff, with what the view's queryset annotates."""
+
+    is_active = serializers.BooleanField()
+    is_superuser = serializers.BooleanField()
+    groups = serializers.SerializerMethodField()
+    has_second_factor = serializers.BooleanField()
+    last_login = serializers.DateTimeField(allow_null=True)
+
+    def get_groups(self, user: User) -> list[str]:
+        return sorted(group.name for group in user.groups.all())
+
+
+class UserReasonSerializer(StrictSerializer):
+    reason = TextField(max_length=2000, lines=True)
 
 
 class UserPatchSerializer(StrictSerializer):

@@ -10,6 +10,7 @@ from accounts.api import views
 router = SimpleRouter()
 router.register("accounts", views.AccountViewSet, basename="account")
 router.register("api-keys", views.ApiKeyViewSet, basename="api-key")
+router.register("users", views.UserViewSet, basename="user")
 router.register("quota-requests", views.QuotaRequestViewSet, basename="quota-request")
 
 OF_ACCOUNT = "accounts/<uuid:account>"

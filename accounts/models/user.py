@@ -88,26 +88,50 @@ class User(Row, AbstractBaseUser, PermissionsMixin):
         for session in self.usersession_set.exclude(session_key=but_session or ""):
             session.end()
 
-    def switch_off(self, *, by: Any, now: datetime) -> None:
-        """Keep the user from logging in; what is logged in is refused from now on.
+    def is_above(self, by: Any) -> bool:
+        """Tell whether this is staff and `by` no superuser: whoever sees to people must not see to their own kind."""
+        return (self.is_staff or self.is_superuser) and not by.is_superuser
 
-        Raises Conflict for one who is switched off already, and NotAllowed for oneself and for a
-        superuser by anybody less.
+    def rename(self, *, name: str, by: Any, now: datetime) -> None:
+        """Set another's name. Raises NotAllowed for staff by anybody but a superuser."""
+        if self != by and self.is_above(by):
+            raise NotAllowed("Changing one of the staff takes a superuser.")
+        with transaction.atomic():
+            before, self.name = self.name, name
+            User.objects.filter(pk=self.pk).update(name=name, updated_at=now)
+            record(action="user.rename", obj=self, by=by, before={"name": before}, after={"name": name}, now=now)
+
+    def switch_off(self, *, by: Any, now: datetime, reason: str = "") -> None:
+        """Keep the user from logging in; what is logged in is refused from now on, and so are their keys.
+
+        Raises Conflict for one who is switched off already, and NotAllowed for oneself and for staff by
+        anybody but a superuser.
         """
         if self == by:
             raise NotAllowed("Somebody else has to switch you off.")
-        if self.is_superuser and not by.is_superuser:
-            raise NotAllowed("Switching off a superuser takes another one.")
+        if self.is_above(by):
+            raise NotAllowed("Switching off one of the staff takes a superuser.")
+        self._switch(to=False, by=by, now=now, reason=reason)
+
+    def switch_on(self, *, by: Any, now: datetime, reason: str = "") -> None:
+        """Let the user log in again, anew; raises as switch_off does, each the other way round."""
+        if self.is_above(by):
+            raise NotAllowed("Switching on one of the staff takes a superuser.")
+        self._switch(to=True, by=by, now=now, reason=reason)
+
+    def _switch(self, *, to: bool, by: Any, now: datetime, reason: str) -> None:
         with transaction.atomic():
-            if not User.objects.filter(pk=self.pk, is_active=True).update(is_active=False, updated_at=now):
-                raise Conflict("This user is switched off already.")
-            self.is_active = False
-            self.end_log_ins(now=now)
+            if not User.objects.filter(pk=self.pk, is_active=not to).update(is_active=to, updated_at=now):
+                raise Conflict(f"This user is switched {'on' if to else 'off'} already.")
+            self.is_active = to
+            if not to:
+                self.end_log_ins(now=now)
             record(
-                action="user.switch_off",
+                action="user.switch_on" if to else "user.switch_off",
                 obj=self,
                 by=by,
-                before={"is_active": True},
-                after={"is_active": False},
+                before={"is_active": not to},
+                after={"is_active": to},
+                reason=reason,
                 now=now,
             )

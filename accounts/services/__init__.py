@@ -4,7 +4,7 @@ Log-ins stand apart in accounts.services.tokens: its library wants SECRET_KEY at
 that only collects files does not have.
 """
 
-from accounts.services.allowances import MoreThanGiven, fund, given, reclaim
+from accounts.services.allowances import MoreThanGiven, fund, given, reclaim, require_sharing
 from accounts.services.authority import AccountMoved, require_open
 from accounts.services.caps import (
     Spending,
@@ -94,6 +94,7 @@ __all__ = [
     "rename_account",
     "request_quota",
     "require_open",
+    "require_sharing",
     "revoke_invitation",
     "set_cap",
     "set_pays_from",

@@ -57,10 +57,15 @@ def given(*, account: Account, to: Account, asset: str) -> int:
     return int(gave) - int(took)
 
 
-def _move(kind: str, account: Account, below: Account, asset: str, amount: int, by: User, key: str) -> Transfer:
+def require_sharing(account: Account, by: User) -> None:
+    """Raise NotAllowed for less than a manager, whatever other permissions somebody has."""
     role = account.role_of(by)
     if role is None or role < Role.MANAGER:
         raise NotAllowed(f"Sharing what {account} has takes the role of a manager of it.")
+
+
+def _move(kind: str, account: Account, below: Account, asset: str, amount: int, by: User, key: str) -> Transfer:
+    require_sharing(account, by)
     natural = f"{kind}:{account.pk}:{by.pk}:{key}"
     with transaction.atomic():
         # Two reclaims at once would each find the whole gift still to be taken back.

@@ -81,8 +81,8 @@ def demand(*, user: User, otp: str, request: HttpRequest) -> None:
 
 def remove_all(*, user: User, by: Any, now: datetime) -> None:
     """Take all second factors off a user who lost them, and log them out. Raises Conflict where there are none."""
-    if user.is_superuser and not by.is_superuser:
-        raise NotAllowed("The second factor of a superuser takes another one to remove.")
+    if user.is_above(by):
+        raise NotAllowed("Removing the second factor of one of the staff takes a superuser.")
     with transaction.atomic():
         if not Authenticator.objects.filter(user=user).delete()[0]:
             raise Conflict("This user has no second factor.")

@@ -133,11 +133,25 @@ class TestUsers:
 
     def test_one_is_switched_off(self, client, dana, alice):
         client.force_login(dana)
-        answer = run(client, User, "switch_off", [alice, dana])
+        answer = run(client, User, "switch_off", [alice, dana], reason="Left the house")
         assert messages_of(answer) == ["1 switched off, 1 skipped: Somebody else has to switch you off."]
         alice.refresh_from_db()
         assert not alice.is_active
-        assert AuditEvent.objects.get(action="user.switch_off").actor == dana
+        event = AuditEvent.objects.get(action="user.switch_off")
+        assert (event.actor, event.reason) == (dana, "Left the house")
+        answer = run(client, User, "switch_on", [alice], reason="Came back")
+        assert messages_of(answer) == ["1 switched on"]
+
+    def test_staff_are_a_superusers_to_change(self, client, dana, charlie):
+        User.objects.filter(pk=charlie.pk).update(is_staff=True)
+        client.force_login(dana)
+        page = client.get(reverse("admin:accounts_user_change", args=[charlie.pk]))
+        assert page.context["has_change_permission"] is False
+        assert client.get(reverse("admin:auth_user_password_change", args=[charlie.pk])).status_code == 403
+        button(client, charlie, "switch_off", reason="x")
+        button(client, charlie, "remove_second_factor", confirm="yes")
+        charlie.refresh_from_db()
+        assert charlie.is_active
 
 
 class TestGrantHours:

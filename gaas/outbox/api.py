@@ -20,6 +20,7 @@ from rest_framework.response import Response
 
 from gaas.lib import clock
 from gaas.lib.errors import Conflict, DomainError
+from gaas.lib.rest.filters import StrictQuery
 from gaas.lib.rest.idempotency import FIELD, HEADER
 from gaas.lib.rest.serializers import FRAMEWORK
 from gaas.lib.retry import retried
@@ -64,7 +65,7 @@ class SecretShownOnce(Conflict):
         )
 
 
-class Idempotent:
+class Idempotent(StrictQuery):
     """Give a view's POSTs one effect and one answer for each Idempotency-Key of a caller.
 
     Stand first among the bases. With a key, the handler runs in one transaction, whose first lock is the key's

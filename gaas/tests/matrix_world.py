@@ -77,6 +77,10 @@ class World:
                 user.groups.add(groups[name])
             self.users[name] = user
             self.callers[name] = _client(f"Bearer {tokens.open_log_in(user=user).access}")
+        self.rows["person"] = self.users["mate"]
+        self.rows["switched_off"] = User.objects.create(
+            email="away@example.test", name=f"{SECRET} away", password=password, is_active=False
+        )
 
     def _family(self) -> None:
         school = Account.objects.create(name=f"{SECRET} school")

@@ -29,6 +29,9 @@ NOBODY_MAY = {"POST v1/auth/google/"}
 STRANGERS = ("nobody", "outsider", "other host")
 # A host's secret used by two agents at once is an alarm, which is to be seen.
 RAISES_AN_ALARM = {"POST agent/v1/sync": ["other host"]}
+MISSPELT = "ordring"
+# Agents of another release may say more; the documents are not the API.
+TAKE_MORE = ("agent/", "docs/", "redoc/", "schema/")
 # What a call may not add to or take from when it is refused.
 TRACES = (AuditEvent, Transfer, TaskEvent, Task, Membership, ApiKey)
 
@@ -66,6 +69,8 @@ class Answers:
     seen: dict[str, str] = field(default_factory=dict)
     absent: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     left_traces: list[str] = field(default_factory=list)
+    # What somebody who may got for a query parameter that nothing has.
+    misspelt: tuple[int, list[str | None]] | None = None
 
 
 def ask(key: str, world: World, wanted: dict[str, int]) -> Answers:
@@ -78,6 +83,12 @@ def ask(key: str, world: World, wanted: dict[str, int]) -> Answers:
             after = _traces()
             transaction.set_rollback(True)
         answers.statuses[caller] = answer.status_code
+        if answer.status_code < 300 and answers.misspelt is None:
+            with transaction.atomic():
+                refusal = send(key, call, world, caller, misspelt=True)
+                transaction.set_rollback(True)
+            attrs = [error["attr"] for error in refusal.json()["errors"]] if refusal.status_code >= 400 else []
+            answers.misspelt = refusal.status_code, attrs
         if answer.status_code >= 400 and after != before:
             answers.left_traces.append(caller)
         if caller in STRANGERS:
@@ -91,10 +102,12 @@ def ask(key: str, world: World, wanted: dict[str, int]) -> Answers:
     return answers
 
 
-def send(key: str, call: Call, world: World, caller: str, unknown: str = "") -> Any:
+def send(key: str, call: Call, world: World, caller: str, unknown: str = "", *, misspelt: bool = False) -> Any:
     cache.clear()
     client = world.callers[call.host if caller == "host" else caller]
     path, body = call.path(key, world, unknown), call.payload(world)
+    if misspelt:
+        path += ("&" if "?" in path else "?") + MISSPELT + "=1"
     method = key.partition(" ")[0].lower()
     if isinstance(body, bytes):
         return client.post(path, body, content_type="application/octet-stream", **call.headers)
@@ -144,6 +157,10 @@ class TestMatrix:
     @pytest.mark.parametrize("key", [key for key in ROWS if "{" in key])
     def test_what_is_not_theirs_is_as_if_it_were_not_there(self, answers: dict[str, Answers], key: str) -> None:
         assert {name: pair for name, pair in answers[key].absent.items() if pair[0] != pair[1]} == {}
+
+    @pytest.mark.parametrize("key", [key for key in ROWS if not key.partition(" ")[2].startswith(TAKE_MORE)])
+    def test_a_misspelt_parameter_is_named(self, answers: dict[str, Answers], key: str) -> None:
+        assert answers[key].misspelt == (None if key in NOBODY_MAY else (400, [MISSPELT]))
 
     @pytest.mark.parametrize("key", ROWS)
     def test_strangers_learn_nothing(self, answers: dict[str, Answers], key: str) -> None:

@@ -21,6 +21,7 @@ from accounts.api.views.of_account import (
     ThresholdViewSet,
 )
 from accounts.api.views.quota_requests import QuotaRequestViewSet
+from accounts.api.views.users import UserViewSet
 
 __all__ = [
     "AcceptInvitationView",
@@ -40,6 +41,7 @@ __all__ = [
     "ResetConfirmView",
     "ResetView",
     "ThresholdViewSet",
+    "UserViewSet",
     "VerifyEmailView",
     "VerifyView",
 ]

@@ -111,7 +111,7 @@ class AccountViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
     @action(detail=True, methods=["post"], serializer_class=bodies.FundSerializer)
     def fund(self, request: Request, version: str, pk: str) -> Response:
         """Give hours or money to an account below."""
-        account, data = self.get_object(), self._read(bodies.FundSerializer)
+        account, data = self._shared(), self._read(bodies.FundSerializer)
         moved = services.fund(
             account=account,
             to=self._seen(data["to"], "to"),
@@ -126,7 +126,7 @@ class AccountViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
     @action(detail=True, methods=["post"], serializer_class=bodies.ReclaimSerializer)
     def reclaim(self, request: Request, version: str, pk: str) -> Response:
         """Take back from an account below what was given to it and is neither spent nor held."""
-        account, data = self.get_object(), self._read(bodies.ReclaimSerializer)
+        account, data = self._shared(), self._read(bodies.ReclaimSerializer)
         moved = services.reclaim(
             account=account,
             source=self._seen(data["below"], "from"),
@@ -172,6 +172,12 @@ class AccountViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
         serializer = serializer_class(data=self.request.data, context=self.get_serializer_context())
         serializer.is_valid(raise_exception=True)
         return serializer.validated_data
+
+    def _shared(self) -> Account:
+        """Give the account whose hours or money are moved; who may not is told so before any other is looked for."""
+        account: Account = self.get_object()
+        services.require_sharing(account, self.request.user)
+        return account
 
     def _seen(self, pk: UUID, attr: str) -> Account:
         account = Account.objects.visible_to(self.request.user).filter(pk=pk).first()

@@ -32,12 +32,13 @@ from accounts.api.serializers import (
 )
 from accounts.services import connections, passwords, tokens
 from gaas.lib import clock
+from gaas.lib.rest.filters import StrictQuery
 from gaas.lib.rest.throttles import ScopedThrottle, TokenAddressThrottle, TokenThrottle
 
 NO_STORE = {"Cache-Control": "no-store"}
 
 
-class OpenView(GenericAPIView):
+class OpenView(StrictQuery, GenericAPIView):
     """Be a view that asks for no credential and so cannot stumble over a stale one."""
 
     authentication_classes = ()
@@ -73,6 +74,7 @@ class VerifyEmailView(OpenView):
     """Where the letter's link leads: a page with the key filled in, which a POST takes."""
 
     serializer_class = EmailKeySerializer
+    query_params = ("key",)
     also_refuses = ("503",)
     throttle_scope = "register"
 

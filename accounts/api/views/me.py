@@ -6,9 +6,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.serializers import UserPatchSerializer, UserSerializer
+from gaas.lib.rest.filters import StrictQuery
 
 
-class MeView(GenericAPIView):
+class MeView(StrictQuery, GenericAPIView):
     serializer_class = UserPatchSerializer
     key_scope = "accounts"
     pagination_class = None

@@ -103,6 +103,8 @@ class TextField(serializers.CharField):
         if not isinstance(data, str):
             self.fail("invalid")
         text: str = super().to_internal_value(data)
+        if self._refused is _MANY_LINES and text and not self.allow_blank and not text.strip():
+            self.fail("blank")
         if len(text) <= (self.max_length or 0) and self._refused.search(text):
             self.fail("control_character")
         return text

@@ -16,6 +16,7 @@ from django_filters.fields import IsoDateTimeField
 from django_filters.utils import translate_validation
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.filters import OrderingFilter
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 
@@ -175,6 +176,21 @@ def known_params(view: Any, filterset: django_filters.FilterSet | None) -> set[s
     if pagination is not None:
         known.update({pagination.cursor_query_param, pagination.page_size_query_param})
     return known
+
+
+class StrictQuery:
+    """Refuse query parameters that mean nothing to a view where no filter backend sees them: plain views, and POSTs.
+
+    A browser's form on a filtered list posts to the list's address, so the list's own parameters pass.
+    """
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)  # type: ignore[misc]
+        is_left_to_backend = request.method in SAFE_METHODS and getattr(self, "filter_backends", ())
+        is_answered = hasattr(self, (request.method or "").lower())
+        if request.query_params and is_answered and not is_left_to_backend:
+            filters = getattr(getattr(self, "filterset_class", None), "base_filters", ())
+            refuse_unknown(request.query_params, known_params(self, None) | set(filters))
 
 
 class StrictOrderingFilter(OrderingFilter):

@@ -122,6 +122,10 @@ class TestBoolean:
 
 
 class TestText:
+    @pytest.mark.parametrize("given", ['""', '" "', '"\\n\\t "', '"\\u3000"'])
+    def test_blanks_are_no_text(self, post: Any, given: str) -> None:
+        assert refused(post(f'{{"script": {given}}}'), "script") == "blank"
+
     @pytest.mark.parametrize("given", ["a\tb", "a\nb", "a\x1b[31m", "a\u2028b", "a\u202eb", "\x7f", "\x9b1m"])
     def test_it_refuses_controls(self, post: Any, given: str) -> None:
         assert refused(post(json.dumps({"text": f"x{given}y"})), "text") == "control_character"
