@@ -6,6 +6,7 @@ from typing import Any
 
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from csp.middleware import CSPMiddleware, PolicyParts
+from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
 STRICT: dict[str, Any] = {
@@ -13,6 +14,8 @@ STRICT: dict[str, Any] = {
     "script-src": [SELF],
     "style-src": [SELF],
     "img-src": [SELF, "data:"],
+    # Logs stream from the live process, which may have an address of its own.
+    "connect-src": [SELF, *([settings.LIVE_URL] if settings.LIVE_URL else [])],
     "object-src": [NONE],
     "base-uri": [SELF],
     "form-action": [SELF],

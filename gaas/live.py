@@ -23,7 +23,7 @@ from a2wsgi import WSGIMiddleware  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.db import connection  # noqa: E402
 
-from gaas import waits  # noqa: E402
+from gaas import streams, waits  # noqa: E402
 from gaas.lib import wake  # noqa: E402
 from gaas.wsgi import application as django_application  # noqa: E402
 
@@ -38,6 +38,7 @@ class Live:
 
     def __init__(self) -> None:
         self.waits = waits.Waits()
+        self.streams = streams.Streams()
         self.django = WSGIMiddleware(django_application, workers=THREADS)
         self._listening: _Listener | None = None
 
@@ -46,6 +47,8 @@ class Live:
             await self._lifespan(receive, send)
         elif scope["type"] == "http" and scope["path"] == waits.PATH:
             await self.waits(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"].startswith(streams.PREFIX):
+            await self.streams(scope, receive, send)
         elif scope["type"] == "http":
             await self.django(scope, _coroutine(receive), _coroutine(send))
         else:
@@ -53,13 +56,16 @@ class Live:
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self.waits.bind(loop)
+        self.streams.feeds.bind(loop)
         wake.subscribe(self.waits.hear)
+        wake.subscribe(self.streams.feeds.hear)
         if connection.vendor == "postgresql":
             self._listening = _Listener()
             self._listening.start()
 
     def stop(self) -> None:
         self.waits.stop()
+        self.streams.stop()
         if self._listening is not None:
             self._listening.stop()
 

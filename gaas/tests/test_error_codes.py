@@ -72,7 +72,7 @@ def codes_in(tree: ast.Module) -> Iterator[str]:
                 yield from _literals(node.args[1])
             if name == "self.fail" and node.args:
                 yield from _literals(node.args[0])
-            if name in {"refusal", "_refused"} and len(node.args) > 1:
+            if name in {"refusal", "_refused", "exchange.refuse"} and len(node.args) > 1:
                 yield from _literals(node.args[1])
             if name == "refuse" and len(node.args) > 2:
                 yield from _literals(node.args[2])

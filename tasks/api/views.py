@@ -24,6 +24,7 @@ from gaas.outbox.api import Idempotent
 from tasks import services
 from tasks.api import serializers
 from tasks.api.filters import TaskFilter
+from tasks.api.streams import StreamTickets
 from tasks.models import ApprovalStep, Attempt, Task
 from tasks.querysets import TaskQuerySet
 
@@ -44,7 +45,7 @@ class PlainText(BaseRenderer):
 
 
 class TaskViewSet(
-    Idempotent, ETagMixin, SparseFields, mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet
+    Idempotent, ETagMixin, SparseFields, StreamTickets, mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet
 ):
     """Tasks of the accounts that the caller sees."""
 

@@ -8,6 +8,7 @@ from django.db.models import Q
 
 from gaas.lib.lifecycle import Lifecycle
 from gaas.lib.rows import Row
+from gaas.lib.wake import hint
 from tasks.choices import OPEN, AttemptStatus, Fault
 from tasks.querysets import AttemptQuerySet
 
@@ -109,6 +110,7 @@ class Attempt(Row, Lifecycle):
 
     def _record_move(self, old: str, new: str, *, by: object | None, reason: str, now: datetime) -> None:
         # The task's events tell this story; here only the GPUs must follow the state.
+        hint(f"task:{self.task_id}")
         if new not in OPEN:
             self.gpu_links.filter(is_open=True).update(is_open=False, updated_at=now)
 

@@ -9,6 +9,7 @@ from django.db.models import F, Q
 
 from gaas.lib.lifecycle import Lifecycle
 from gaas.lib.rows import Row
+from gaas.lib.wake import hint
 from tasks.choices import TERMINAL, Fault, Funding, TaskStatus
 from tasks.models.event import TaskEvent, label_of
 from tasks.querysets import TaskQuerySet
@@ -183,3 +184,4 @@ class Task(Row, Lifecycle):
             reason=reason,
             at=now,
         )
+        hint(f"task:{self.pk}")

@@ -11,6 +11,7 @@ from django.db.models.functions import Length
 
 from gaas.lib.errors import DomainError
 from gaas.lib.retry import retried
+from gaas.lib.wake import hint
 from gpus.models import Host
 from tasks.choices import OPEN
 from tasks.models import Attempt, LogChunk
@@ -45,9 +46,10 @@ def append_log(*, attempt_id: UUID, host: Host, epoch: int, offset: int, data: b
     LogFull past MAX_LOG_BYTES, LeaseLost for an attempt that is not this host's, of this epoch and open.
     """
     mine = Attempt.objects.filter(pk=attempt_id, host=host, epoch=epoch, status__in=OPEN)
-    size = mine.select_for_update(no_key=True).values_list("log_size", flat=True).first()
-    if size is None:
+    found = mine.select_for_update(no_key=True).values_list("log_size", "task_id").first()
+    if found is None:
         raise LeaseLost("This attempt is not, or no longer, given to this host: end its program.", attr="epoch")
+    size, task_id = found
     if offset > size:
         raise LogGap(size)
     fresh = data[size - offset :]
@@ -57,6 +59,7 @@ def append_log(*, attempt_id: UUID, host: Host, epoch: int, offset: int, data: b
         raise LogFull(f"A log ends at {settings.MAX_LOG_BYTES} bytes.", attr="offset")
     mine.update(log_size=size + len(fresh), updated_at=now)
     LogChunk.objects.create(attempt_id=attempt_id, offset=size, data=fresh)
+    hint(f"task:{task_id}")
     return size + len(fresh)
 
 

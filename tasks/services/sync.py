@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 
 from gaas.lib import tickets
 from gaas.lib.errors import IllegalTransition
+from gaas.lib.wake import hint
 from gpus.agent import protocol as wire
 from gpus.models import Host
 from gpus.services import SyncReport, hear
@@ -129,7 +130,7 @@ def _close_open(stale: Attempt, still: Collection[str], *, now: datetime, **how:
 def _acknowledge(attempts: list[Attempt], held: list[Held], now: datetime) -> None:
     """Write that the host holds these: one UPDATE for all, and the move of those newly taken."""
     reported = {(item.id, item.epoch): item for item in held}
-    changed = []
+    changed, progressed = [], []
     for attempt in attempts:
         item = reported.get((attempt.pk, attempt.epoch))
         if item is None:
@@ -144,10 +145,13 @@ def _acknowledge(attempts: list[Attempt], held: list[Held], now: datetime) -> No
         attempt.updated_at = now
         attempt.elapsed_ms = max(attempt.elapsed_ms, item.elapsed_ms)
         if item.progress is not None:
+            progressed += [attempt.task_id] if item.progress != attempt.progress else []
             attempt.progress = item.progress
         changed.append(attempt)
     if changed:
         Attempt.objects.open().bulk_update(changed, ["acked_at", "updated_at", "elapsed_ms", "progress"])
+    for task_id in progressed:
+        hint(f"task:{task_id}")
 
 
 def _answer(host: Host, attempts: list[Attempt], held: list[Held], warnings: list[str]) -> wire.SyncAnswer:
