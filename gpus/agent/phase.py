@@ -43,7 +43,7 @@ class Phase:
 
     def say(self, text: str, percent: float | None = None) -> None:
         """Report one short line, with a percentage where there is one; the server shows the latest."""
-        percent = None if percent is None else round(min(100.0, max(0.0, percent)), 1)
+        percent = None if percent is None else int(min(100.0, max(0.0, percent)))
         self._told({"text": text[:MAX_TEXT], "percent": percent})
 
     def pause(self, seconds: float) -> None:

@@ -112,7 +112,7 @@ class HeldAttempt(Body):
     elapsed_ms: int = 0
     log_offset: int = 0  # bytes of log the server has acknowledged
     progress: dict | None = None  # the last GAAS_PROGRESS line: {"step": 3, "of": 10, "metrics": {...}}
-    phase: dict | None = None  # what the agent does before the start or after the end: {"text": …, "percent": 40.5}
+    phase: dict | None = None  # what the agent does before the start or after the end: {"text": …, "percent": 40}
 
 
 @dataclass

@@ -91,7 +91,7 @@ class AttemptAdmin(ViewOnlyAdmin):
 
     @display(description="Progress")
     def how_far(self, attempt: Attempt) -> Any:
-        return looks.as_json(attempt.progress)
+        return looks.as_json(attempt.phase if attempt.is_open and attempt.phase else attempt.progress)
 
     @display(description="Usage")
     def used(self, attempt: Attempt) -> Any:

@@ -56,6 +56,11 @@ class GpuInput(serializers.Serializer):
     is_simulated = StrictBooleanField(default=False)
 
 
+class PhaseInput(serializers.Serializer):
+    text = TextField(max_length=200)
+    percent = StrictIntegerField(min_value=0, max_value=100, allow_null=True, default=None)
+
+
 class HeldInput(serializers.Serializer):
     id = serializers.UUIDField()
     epoch = StrictIntegerField(min_value=1, max_value=2**31 - 1)
@@ -63,6 +68,7 @@ class HeldInput(serializers.Serializer):
     elapsed_ms = StrictIntegerField(min_value=0, max_value=2**53, default=0)
     log_offset = StrictIntegerField(min_value=0, max_value=2**53, default=0)
     progress = SmallObject(required=False, allow_null=True, default=None)
+    phase = PhaseInput(required=False, allow_null=True, default=None)
 
 
 class SyncInput(serializers.Serializer):

@@ -301,6 +301,11 @@ class EventOutput(serializers.Serializer):
     at = serializers.DateTimeField()
 
 
+class PhaseOutput(serializers.Serializer):
+    text = serializers.CharField()
+    percent = serializers.IntegerField(allow_null=True)
+
+
 class AttemptOutput(serializers.Serializer):
     id = serializers.UUIDField()
     epoch = serializers.IntegerField()
@@ -314,11 +319,16 @@ class AttemptOutput(serializers.Serializer):
     ended_at = serializers.DateTimeField(allow_null=True)
     metered_ms = serializers.IntegerField()
     progress = serializers.JSONField(allow_null=True)
+    phase = serializers.SerializerMethodField(help_text='What its host does for it: {"text", "percent"}, or null.')
     usage = serializers.JSONField()
     log_size = serializers.IntegerField()
     exit_code = serializers.IntegerField(allow_null=True)
     failure_code = serializers.CharField()
     failure_detail = serializers.CharField()
+
+    @extend_schema_field(PhaseOutput(allow_null=True))
+    def get_phase(self, attempt: Any) -> Any:
+        return attempt.phase if attempt.is_open else None
 
     @extend_schema_field(serializers.ListField(child=serializers.DictField()))
     def get_gpus(self, attempt: Any) -> list[dict[str, Any]]:

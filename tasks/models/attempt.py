@@ -52,6 +52,9 @@ class Attempt(Row, Lifecycle):
     metered_ms = models.BigIntegerField(default=0)
     limit_ms = models.BigIntegerField(help_text="What was left of the task's limit at the offer.")
     progress = models.JSONField(null=True, blank=True)
+    phase = models.JSONField(
+        null=True, blank=True, help_text="What its host does before the start or after the end: text, percent."
+    )
     usage = models.JSONField(default=dict, blank=True)
 
     log_size = models.BigIntegerField(default=0)

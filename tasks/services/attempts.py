@@ -113,7 +113,7 @@ def finish(*, attempt_id: UUID, host: Host, report: Report, now: datetime) -> Ta
         attempt,
         task,
         status=status,
-        fault=_believed_fault(status, report.fault, task),
+        fault=_believed_fault(status, report.outcome, report.fault, task),
         code=report.code or _CODES.get(status, ""),
         detail=report.detail,
         until=now,
@@ -238,14 +238,15 @@ def _legal_end(attempt: Attempt, outcome: str) -> str:
     return AttemptStatus.FAILED if outcome == AttemptStatus.REFUSED else outcome
 
 
-def _believed_fault(status: str, said: str, task: Task) -> str:
+def _believed_fault(status: str, outcome: str, said: str, task: Task) -> str:
     """Take a host's word on whose fault it was as far as money allows.
 
-    A host cannot make the platform pay its owner, nor charge for a program that it ended unasked.
+    A host cannot make the platform pay its owner, nor charge for a program that it ended unasked. What it could
+    not prepare may be the user's doing, but then it has to say so: a program that never started cannot have failed.
     """
     if status == AttemptStatus.SUCCEEDED:
         return Fault.NONE
-    if status == AttemptStatus.REFUSED or said == Fault.PLATFORM:
+    if said == Fault.PLATFORM or (status == AttemptStatus.REFUSED and (outcome, said) != (status, Fault.USER)):
         return Fault.HOST
     if status == AttemptStatus.CANCELLED:
         is_asked = task.cancel_requested_at is not None or task.complete_requested_at is not None

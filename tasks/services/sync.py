@@ -36,6 +36,7 @@ class Held:
     elapsed_ms: int
     log_offset: int
     progress: dict | None
+    phase: dict | None = None
 
 
 def sync(*, host: Host, report: SyncReport, held: list[Held], now: datetime) -> wire.SyncAnswer:
@@ -147,9 +148,11 @@ def _acknowledge(attempts: list[Attempt], held: list[Held], now: datetime) -> No
         if item.progress is not None:
             progressed += [attempt.task_id] if item.progress != attempt.progress else []
             attempt.progress = item.progress
+        progressed += [attempt.task_id] if item.phase != attempt.phase else []
+        attempt.phase = item.phase
         changed.append(attempt)
     if changed:
-        Attempt.objects.open().bulk_update(changed, ["acked_at", "updated_at", "elapsed_ms", "progress"])
+        Attempt.objects.open().bulk_update(changed, ["acked_at", "updated_at", "elapsed_ms", "progress", "phase"])
     for task_id in progressed:
         hint(f"task:{task_id}")
 

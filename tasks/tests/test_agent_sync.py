@@ -89,6 +89,18 @@ class TestAcknowledge:
         assert (attempt.status, attempt.prepared_from) == ("PREPARING", attempt.acked_at)
         assert [a["id"] for a in answer["attempts"]] == [str(attempt.pk)]
 
+    def test_what_the_host_does_before_the_start_is_shown_until_it_is_done(self, rig, task, alice, api):
+        offer = offered_to(rig)
+        rig.held[offer["id"]] |= {"phase": {"text": "Pulling image", "percent": 40}}
+        rig.sync()
+        (shown,) = api(alice).get(f"/api/v1/tasks/{task.pk}/attempts/").json()["results"]
+        assert (shown["status"], shown["phase"]) == ("PREPARING", {"text": "Pulling image", "percent": 40})
+        rig.held[offer["id"]] |= {"phase": None}
+        rig.start(offer)
+        rig.sync()
+        (shown,) = api(alice).get(f"/api/v1/tasks/{task.pk}/attempts/").json()["results"]
+        assert (shown["status"], shown["phase"]) == ("RUNNING", None)
+
     def test_time_and_progress_of_a_running_attempt_are_kept(self, rig, task, alice, api):
         offer = running_on(rig)
         rig.held[offer["id"]] |= {"elapsed_ms": 5_000, "progress": {"step": 1, "of": 4, "metrics": {"loss": 0.5}}}
@@ -261,6 +273,11 @@ class TestRefusals:
             ("attempts", [{"id": str(uuid4()), "epoch": 0, "state": "RUNNING"}]),
             ("attempts", [{"id": str(uuid4()), "epoch": 1, "state": "DONE"}]),
             ("attempts", [{"id": str(uuid4()), "epoch": 1, "state": "RUNNING", "progress": "half"}]),
+            (
+                "attempts",
+                [{"id": str(uuid4()), "epoch": 1, "state": "RUNNING", "phase": {"text": "x", "percent": "nan"}}],
+            ),
+            ("attempts", [{"id": str(uuid4()), "epoch": 1, "state": "RUNNING", "phase": {"percent": 1}}]),
             ("attempts", [{"id": str(uuid4()), "epoch": 1, "state": "RUNNING", "progress": {"a": "x" * 9000}}]),
         ],
     )

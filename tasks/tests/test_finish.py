@@ -255,6 +255,16 @@ class TestHostFault:
         assert (task.infra_failures, task.user_failures) == (0, 0)
         assert services.schedule() == 0  # this host is not asked again for a while
 
+    def test_what_cannot_be_prepared_by_the_users_fault_fails_and_costs_nothing(self, rig, task, alice):
+        offer = offered_to(rig)
+        rig.sync()
+        end = {"fault": "user", "exit_code": None, "code": "image_not_found", "detail": "There is no such image."}
+        assert rig.finish(offer, "REFUSED", **end) == {"task_status": "FAILED"}
+        task.refresh_from_db()
+        assert (task.status, task.failure_code, task.failure_fault) == ("FAILED", "image_not_found", "user")
+        assert (task.gpu_ms, Charge.objects.count()) == (0, 0)
+        assert hours_of(alice.personal_account) == (10 * HOUR, 0)
+
     def test_a_running_program_cannot_be_refused_any_more(self, rig, task, offer):
         rig.finish(offer, "REFUSED", fault="host", exit_code=None, code="x")
         assert Attempt.objects.get().status == "FAILED"

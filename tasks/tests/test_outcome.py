@@ -54,7 +54,9 @@ class TestDecide:
             (replace(SOUND, complete_requested=True), "COMPLETED"),
             (replace(FAILED, complete_requested=True), "COMPLETED"),
             (replace(FAILED, complete_requested=True, cancel_requested=True), "CANCELLED"),
-            (replace(FAILED, status="REFUSED", had_started=False), "APPROVED"),
+            (replace(FAILED, status="REFUSED", fault="host", had_started=False), "APPROVED"),
+            (replace(FAILED, status="REFUSED", had_started=False), "FAILED"),
+            (replace(FAILED, status="REFUSED", had_started=False, retries=1), "APPROVED"),
             (replace(FAILED, status="LOST", fault="host", had_started=False), "APPROVED"),
             (replace(FAILED, status="LOST", fault="host"), "APPROVED"),
             (replace(FAILED, status="LOST", fault="host", infra_failures=5), "FAILED"),
@@ -82,7 +84,7 @@ class TestDecide:
         chosen = decide(end)
         moved = (chosen.infra_failures - end.infra_failures) + (chosen.user_failures - end.user_failures)
         assert moved in (0, 1)
-        if not end.had_started:
+        if not end.had_started and (end.status, end.fault) != ("REFUSED", "user"):
             assert moved == 0
 
     @given(ends)
