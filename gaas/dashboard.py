@@ -36,7 +36,7 @@ def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     context["cards"] = [*(_task_cards() if tasks else []), *([_quota_card()] if requests else [])]
     if tasks:
         pending = Task.objects.filter(status=TaskStatus.PENDING).select_related("submitted_by").order_by("pk")
-        context["pending"] = [_line(task) for task in pending.defer("spec", "env", "result")[:OLDEST]]
+        context["pending"] = [_line(task) for task in pending.defer("spec", "env", "secrets", "result")[:OLDEST]]
     if _may(request, GPU):
         context["fleet"] = _fleet(may_add=admin.site.get_model_admin(Host).has_add_permission(request))
     if _may(request, Charge):

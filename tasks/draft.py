@@ -35,6 +35,7 @@ class Draft:
     priority: int = 0
     retries: int = 0
     env: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
     max_wait_ms: int | None = None
     cost_code: str = ""
     retry_of: Task | None = None

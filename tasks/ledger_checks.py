@@ -27,7 +27,7 @@ def holds_follow_tasks() -> Iterable[str]:
     ended = tasks.filter(status__in=TERMINAL, hold__state=HoldState.OPEN)
     for task_id, status in ended.values_list("pk", "status")[:SHOWN]:
         yield f"Task {task_id} is {status}, but its hold is open."
-    for task in tasks.live().select_related("hold").defer("spec", "env", "result").iterator():
+    for task in tasks.live().select_related("hold").defer("spec", "env", "secrets", "result").iterator():
         wanted = RULES[task.funding].to_hold(
             gpus=task.gpus, limit_ms=task.limit_ms, price_ceiling=task.max_price_per_hour
         )
@@ -45,7 +45,7 @@ def charges_follow_the_formula() -> Iterable[str]:
     ended = Task.objects.filter(status__in=TERMINAL)
     for (charge_id,) in Charge.objects.exclude(task_id__in=ended.values("pk")).values_list("pk")[:SHOWN]:
         yield f"Charge {charge_id} is for no ended task."
-    rows = ended.select_related("hold").defer("spec", "env", "result", "labels").order_by("pk")
+    rows = ended.select_related("hold").defer("spec", "env", "secrets", "result", "labels").order_by("pk")
     last = None
     while batch := list((rows if last is None else rows.filter(pk__gt=last))[:BATCH]):
         yield from _of_batch(batch)

@@ -7,6 +7,9 @@ from typing import Any
 
 from tasks.choices import AttemptStatus, Fault, TaskStatus
 
+# No other host could read them either.
+SECRETS_UNREADABLE = "secrets_unreadable"
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -50,7 +53,8 @@ def decide(end: Ended) -> Next:
     1. A cancel asked for wins whatever the exit code; then a completion by staff.
     2. Success completes.
     3. Refused or not yet started: back to the queue, no counter moves; unless it could not be prepared by the
-    user's fault (an image that does not exist), which is an end like rule 5 and free.
+    user's fault (an image that does not exist), which is an end like rule 5 and free. Secrets that the
+    platform cannot read are an end too.
     4. Fault of host or platform: back to the queue, free, INFRA_RETRIES times; then FAILED `infrastructure`.
     5. The program's own fault: again while the task's retries and its time last; then FAILED with its code.
     """
@@ -62,6 +66,15 @@ def decide(end: Ended) -> Next:
     if end.status == AttemptStatus.SUCCEEDED:
         return Next(TaskStatus.COMPLETED, "The program ended with exit code 0.", **counters)
     sentence = end.detail or end.code or f"The attempt ended {end.status}."
+    if end.code == SECRETS_UNREADABLE and end.fault == Fault.PLATFORM:
+        return Next(
+            TaskStatus.FAILED,
+            sentence,
+            failure_code=end.code,
+            failure_detail=sentence,
+            failure_fault=Fault.PLATFORM,
+            **counters,
+        )
     if not end.had_started and not (end.status == AttemptStatus.REFUSED and end.fault == Fault.USER):
         return Next(TaskStatus.APPROVED, f"The host did not take it: {sentence}", **counters)
     if end.status == AttemptStatus.LOST or end.fault in (Fault.HOST, Fault.PLATFORM):

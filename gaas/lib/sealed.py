@@ -65,6 +65,10 @@ def seal(value: Any, *, purpose: str) -> Sealed:
 class SealedField(models.TextField):
     """Keep a `Sealed` as its token. Assign what `seal` gives; any other value is refused at the save."""
 
+    # What django-stubs reads to type the attribute.
+    _pyi_private_set_type: Sealed | None
+    _pyi_private_get_type: Sealed | None
+
     def __init__(self, *args: Any, purpose: str, **kwargs: Any):
         self.purpose = purpose
         super().__init__(*args, **{**kwargs, "editable": False})

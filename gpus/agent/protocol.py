@@ -174,6 +174,12 @@ class Assignment(Body):
     grace_ms: int
     log_offset: int = 0  # bytes of this attempt's log that the server has
     max_log_bytes: int = 64 * 1024 * 1024
+    secrets: dict = field(default_factory=dict)  # environment too, but kept out of the log
+
+    @property
+    def whole_env(self) -> dict[str, str]:
+        """Give all that the task sets in its program's environment."""
+        return {**self.env, **self.secrets}
 
 
 @dataclass

@@ -7,12 +7,13 @@ import json
 import os
 import selectors
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from . import clock, durable, progress
 from .logfile import LogFile
+from .masking import Masker, spellings
 
 CHUNK = 64 * 1024
 MAX_STATUS_BYTES = 8192
@@ -22,10 +23,10 @@ class Streams:
     """Make the pipes, then wait on their reading ends and on signals at once.
 
     The program gets `output_end` as both of its streams and `progress_end` beside them. `on_loss` is
-    called with the reason when the log cannot be written.
+    called with the reason when the log cannot be written. `secrets` pass neither into the log nor into the progress.
     """
 
-    def __init__(self, log: LogFile, progress_path: Path, on_loss: Callable[[str], None]):
+    def __init__(self, log: LogFile, progress_path: Path, on_loss: Callable[[str], None], secrets: Iterable[str] = ()):
         self._log, self._progress_path, self._on_loss = log, progress_path, on_loss
         self._output, self.output_end = os.pipe()
         side, self.progress_end = os.pipe()
@@ -33,6 +34,8 @@ class Streams:
         os.set_blocking(wake, False)
         # An end of a child shows here at once, not at the next poll.
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        patterns = {spelling for secret in secrets for spelling in spellings(secret)}
+        self._maskers = {self._output: Masker(patterns), side: Masker(patterns)}
         self._readers = {self._output: progress.Reader(), side: progress.Reader(bare=True)}
         self._status_fd: int | None = None
         self._status = b""
@@ -66,6 +69,8 @@ class Streams:
         for fd in list(self._open):
             while self._read(fd):
                 pass
+        for fd in self._readers.keys() & self._open:  # its other end is still held by somebody
+            self._take(fd, self._maskers[fd].flush())
         self.keep_progress()
         with contextlib.suppress(OSError):
             self._log.close()
@@ -79,16 +84,21 @@ class Streams:
         if not chunk:
             self._selector.unregister(fd)
             self._open.discard(fd)
+            if fd in self._readers:
+                self._take(fd, self._maskers[fd].flush())
         elif fd == self._status_fd:
             self._status += chunk[: MAX_STATUS_BYTES - len(self._status)]
         elif fd in self._readers:
-            if fd == self._output:
-                try:
-                    self._log.write(chunk)
-                except OSError as error:
-                    self._on_loss(error.strerror or "unknown")
-            self._progress = self._readers[fd].feed(chunk) or self._progress
+            self._take(fd, self._maskers[fd].feed(chunk))
         return bool(chunk)
+
+    def _take(self, fd: int, shown: bytes) -> None:
+        if fd == self._output:
+            try:
+                self._log.write(shown)
+            except OSError as error:
+                self._on_loss(error.strerror or "unknown")
+        self._progress = self._readers[fd].feed(shown) or self._progress
 
     def keep_progress(self, at_most_each: float = 0.0) -> None:
         """Write the last progress for the agent to find."""

@@ -71,7 +71,8 @@ class Supervisor:
             return refused
         self._take_signals()
         log = LogFile(self.attempt.log_path, self.assignment.max_log_bytes)
-        self.streams = Streams(log, self.attempt.folder / "progress.json", self._log_is_lost)
+        secrets = self.assignment.secrets.values()
+        self.streams = Streams(log, self.attempt.folder / "progress.json", self._log_is_lost, secrets)
         self.started_at = clock.boottime()
         # From here on nobody may start this attempt again, even if this process dies before the exec.
         durable.write_json(

@@ -74,7 +74,7 @@ class TaskAdmin(ViewOnlyAdmin):
         tasks = super().get_queryset(request)
         match = request.resolver_match
         if match is not None and match.url_name == "tasks_task_changelist":
-            return tasks.defer("spec", "env", "result", "labels")
+            return tasks.defer("spec", "env", "secrets", "result", "labels")
         return tasks.select_related("account", "payer", "submitted_by", "hold", "host")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Task | None = None) -> tuple[str, ...]:
@@ -257,7 +257,8 @@ class TaskAdmin(ViewOnlyAdmin):
 
     @display(description="Environment (names)")
     def env_names(self, task: Task) -> str:
-        return ", ".join(sorted(task.env)) or "—"
+        shown = [*sorted(task.env), *(f"{name} (secret)" for name in task.secret_names)]
+        return ", ".join(shown) or "—"
 
     @display(description="Failure")
     def failure(self, task: Task) -> str:

@@ -21,6 +21,7 @@ from tasks.services.plan import Quote
 
 MAX_ENV = 128
 MAX_ENV_BYTES = 64 * 1024
+MIN_SECRET_BYTES = 6
 MAX_TASK_GPUS = 64
 MAX_WAIT_MS = 366 * 24 * MS_PER_HOUR
 
@@ -45,6 +46,18 @@ class EnvField(serializers.DictField):
             if name.upper().startswith("GAAS_"):
                 raise ValidationError({name: ErrorDetail("Names from GAAS_ on are the platform's.", "reserved")})
         return env
+
+
+class SecretsField(EnvField):
+    """The secret part of the environment: stored encrypted, given to the program alone, masked in its log."""
+
+    def to_internal_value(self, data: Any) -> dict[str, str]:
+        secrets = super().to_internal_value(data)
+        for name, value in secrets.items():
+            if len(value.strip().encode()) < MIN_SECRET_BYTES:
+                why = f"At least {MIN_SECRET_BYTES} characters: a shorter one could not be kept out of a log."
+                raise ValidationError({name: ErrorDetail(why, "too_short")})
+        return secrets
 
 
 @extend_schema_field(OpenApiTypes.STR)
@@ -93,12 +106,17 @@ class TaskInput(StrictSerializer):
     priority = StrictIntegerField(min_value=-100, max_value=100, default=0, help_text="Above 0 is for staff to give.")
     retries = StrictIntegerField(min_value=0, max_value=10, default=0, help_text="Again after the program failed.")
     env = EnvField(required=False)
+    secrets = SecretsField(required=False, write_only=True, help_text="Environment too; kept encrypted, never logged.")
     max_wait_hours = HoursField(required=False, most=MAX_WAIT_MS, help_text="Expire when it could not start by then.")
     cost_code = TextField(max_length=64, required=False, allow_blank=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs["funding"] == Funding.QUOTA and "max_price_per_hour_usd" in attrs:
             raise ValidationError({"max_price_per_hour_usd": "A price is for funding `wallet`; quota hours have none."})
+        if both := sorted(attrs.get("secrets", {}).keys() & attrs.get("env", {}).keys()):
+            raise ValidationError(
+                {"secrets": {both[0]: ErrorDetail("Stands in `env` too: give it once.", "duplicate")}}
+            )
         return attrs
 
     def draft(self, user: Any) -> Draft:
@@ -204,6 +222,7 @@ class TaskListOutput(serializers.Serializer):
 class TaskOutput(TaskListOutput):
     spec = serializers.JSONField()
     env_names = serializers.SerializerMethodField(help_text="Names only; values are never shown.")
+    secret_names = serializers.ListField(child=serializers.CharField(), help_text="Names only.")
     min_vram_mib = serializers.IntegerField(allow_null=True)
     gpu_model = serializers.CharField()
     min_compute_capability = CapabilityField(allow_null=True)

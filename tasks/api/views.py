@@ -57,7 +57,7 @@ class TaskViewSet(
     def get_queryset(self) -> TaskQuerySet:
         tasks = Task.objects.visible_to(self.request.user).select_related("submitted_by")
         if self.action == "list":
-            return tasks.defer("spec", "env", "result", "labels")
+            return tasks.defer("spec", "env", "secrets", "result", "labels")
         tasks = tasks.select_related("account", "hold")
         return tasks.prefetch_related("approval_steps__decided_by") if self.action == "retrieve" else tasks
 

@@ -9,6 +9,7 @@ from django.db.models import F, Q
 
 from gaas.lib.lifecycle import Lifecycle
 from gaas.lib.rows import Row
+from gaas.lib.sealed import SealedField
 from gaas.lib.wake import hint
 from tasks.choices import TERMINAL, Fault, Funding, TaskStatus
 from tasks.models.event import TaskEvent, label_of
@@ -48,6 +49,8 @@ class Task(Row, Lifecycle):
     kind = models.CharField(max_length=20)
     spec = models.JSONField()
     env = models.JSONField(default=dict, blank=True)
+    secrets = SealedField(purpose="task", null=True)
+    secret_names = models.JSONField(default=list, blank=True, editable=False)
     executor = models.CharField(max_length=20, editable=False)
 
     gpus = models.PositiveSmallIntegerField(default=1)
@@ -139,6 +142,10 @@ class Task(Row, Lifecycle):
     @property
     def is_cancelling(self) -> bool:
         return self.cancel_requested_at is not None and not self.is_terminal
+
+    def open_secrets(self) -> dict[str, str]:
+        """Give the secret part of the program's environment, for its host alone. Raises Unsealable."""
+        return self.secrets.open() if self.secrets else {}
 
     def note(self, *, by: object | None, reason: str, now: datetime) -> None:
         """Write an event that changes no state."""

@@ -13,6 +13,7 @@ from accounts.models import Account
 from accounts.services import cap_refusal, hours_balance, require_open, wallet_balance
 from gaas.lib.amounts import MICRO, MS_PER_HOUR, hours_to_ms, parse_micro, show_hours, show_micro
 from gaas.lib.errors import DomainError, NotAllowed, NotFound
+from gaas.lib.sealed import seal
 from gpus.models import GPU
 from tasks import kinds
 from tasks.approval import StepNeeded, steps_for
@@ -126,6 +127,8 @@ def plan(draft: Draft, *, by: User, now: datetime) -> Plan:
         kind=draft.kind,
         spec=spec,
         env=draft.env,
+        secret_names=sorted(draft.secrets),
+        secrets=seal(draft.secrets, purpose="task") if draft.secrets else None,
         executor=kind.requirements(spec)["executor"],
         gpus=draft.gpus,
         min_vram_mib=draft.min_vram_mib,

@@ -12,6 +12,7 @@ from accounts.services.keys import caps_of_key
 from gaas.lib.errors import Conflict, NotAllowed
 from gaas.lib.ids import uuid7
 from gaas.lib.retry import retried
+from gaas.lib.sealed import Unsealable
 from tasks.draft import Draft
 from tasks.models import ApprovalStep, Task
 from tasks.services.plan import Plan, plan, shortage
@@ -93,12 +94,24 @@ def retry(task: Task, *, by: User, now: datetime) -> Task:
             priority=min(task.priority, 0),
             retries=task.retries,
             env=task.env,
+            secrets=_secrets_of(task),
             cost_code=task.cost_code,
             retry_of=task,
         ),
         by=by,
         now=now,
     )
+
+
+def _secrets_of(task: Task) -> dict[str, str]:
+    try:
+        return task.open_secrets()
+    except Unsealable as error:
+        raise Conflict(
+            "The secrets of this task cannot be read any more: submit it anew with its secrets.",
+            code="secrets_unreadable",
+            attr="secrets",
+        ) from error
 
 
 def _manages(task: Task, by: User) -> bool:

@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 
 from gaas.lib import tickets
 from gaas.lib.errors import IllegalTransition
+from gaas.lib.sealed import Unsealable
 from gaas.lib.wake import hint
 from gpus.agent import protocol as wire
 from gpus.models import Host
@@ -22,8 +23,11 @@ from gpus.services import SyncReport, hear
 from tasks import kinds
 from tasks.choices import OPEN, AttemptStatus, Fault
 from tasks.models import Attempt, Task
+from tasks.outcome import SECRETS_UNREADABLE
 from tasks.services.attempts import close
 from tasks.services.wakes import schedule_soon
+
+UNSTARTED = {AttemptStatus.OFFERED, AttemptStatus.PREPARING}
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,19 @@ def sync(*, host: Host, report: SyncReport, held: list[Held], now: datetime) -> 
         and attempt.task.cancel_requested_at is not None
         and (attempt.pk, attempt.epoch) not in known
     ]
-    if gone or declined:
+    secrets, unreadable = _open_secrets(attempts)
+    if gone or declined or unreadable:
         _void(gone, heard.is_new_boot, now)
+        for attempt in unreadable:
+            _close_open(
+                attempt,
+                UNSTARTED,
+                status=AttemptStatus.REFUSED,
+                fault=Fault.PLATFORM,
+                code=SECRETS_UNREADABLE,
+                detail="The platform's key has changed, so this task's secrets cannot be read: submit it anew.",
+                now=now,
+            )
         for attempt in declined:
             _close_open(
                 attempt,
@@ -75,7 +90,22 @@ def sync(*, host: Host, report: SyncReport, held: list[Held], now: datetime) -> 
             )
         attempts = list(_open_attempts(host))
     _acknowledge(attempts, held, now)
-    return _answer(host, attempts, held, heard.warnings)
+    return _answer(host, attempts, held, heard.warnings, secrets)
+
+
+def _open_secrets(attempts: list[Attempt]) -> tuple[dict[UUID, dict[str, str]], list[Attempt]]:
+    """Read what programs that are yet to start must be given; name the attempts whose secrets cannot be read.
+
+    Not for those that run: their agents keep what they were given.
+    """
+    opened, unreadable = {}, []
+    for attempt in attempts:
+        if attempt.status in UNSTARTED:
+            try:
+                opened[attempt.pk] = attempt.task.open_secrets()
+            except Unsealable:
+                unreadable.append(attempt)
+    return opened, unreadable
 
 
 def _open_attempts(host: Host) -> QuerySet[Attempt]:
@@ -157,7 +187,13 @@ def _acknowledge(attempts: list[Attempt], held: list[Held], now: datetime) -> No
         hint(f"task:{task_id}")
 
 
-def _answer(host: Host, attempts: list[Attempt], held: list[Held], warnings: list[str]) -> wire.SyncAnswer:
+def _answer(
+    host: Host,
+    attempts: list[Attempt],
+    held: list[Held],
+    warnings: list[str],
+    secrets: dict[UUID, dict[str, str]],
+) -> wire.SyncAnswer:
     run, stop, known = [], [], set()
     for attempt in attempts:
         known.add((attempt.pk, attempt.epoch))
@@ -166,7 +202,7 @@ def _answer(host: Host, attempts: list[Attempt], held: list[Held], warnings: lis
             reason = "cancelled" if task.cancel_requested_at else "completed"
             stop.append(_stop(attempt.pk, attempt.epoch, wire.STOP, reason))
         else:
-            run.append(_assignment(attempt))
+            run.append(_assignment(attempt, secrets.get(attempt.pk, {})))
     stop += [
         _stop(item.id, item.epoch, wire.DISCARD, "lease_lost") for item in held if (item.id, item.epoch) not in known
     ]
@@ -189,7 +225,7 @@ def _answer(host: Host, attempts: list[Attempt], held: list[Held], warnings: lis
     )
 
 
-def _assignment(attempt: Attempt) -> wire.Assignment:
+def _assignment(attempt: Attempt, secrets: dict[str, str]) -> wire.Assignment:
     task = attempt.task
     return wire.Assignment(
         id=str(attempt.pk),
@@ -200,6 +236,7 @@ def _assignment(attempt: Attempt) -> wire.Assignment:
         executor=task.executor,
         payload=kinds.get(task.kind).attempt_payload(task),
         env=task.env,
+        secrets=secrets,
         gpu_uuids=[link.gpu.uuid for link in attempt.gpu_links.all()],
         limit_ms=attempt.limit_ms,
         grace_ms=int(settings.CANCEL_GRACE_SECONDS * 1000),

@@ -54,6 +54,7 @@ class TestOffer:
             "executor": "process",
             "payload": {"command": ["true"], "network": False},
             "env": {"A": "b"},
+            "secrets": {},
             "gpu_uuids": [gpu.uuid],
             "limit_ms": 2 * HOUR,
             "grace_ms": 10_000,

@@ -20,7 +20,7 @@ def refusal(assignment: Assignment) -> str | None:
         return "The command is not a list of words."
     if script is not None and not isinstance(script, str):
         return "The script is not text."
-    for name, value in assignment.env.items():
+    for name, value in assignment.whole_env.items():
         if not isinstance(value, str) or not name or "=" in name or "\0" in name + value:
             return f"The environment variable {name[:80]!r} cannot be set."
     return None
@@ -45,7 +45,7 @@ def environment(
         "HOME": f"{inside}/work",
         "LANG": "C.UTF-8",
         "TMPDIR": tmp,
-        **assignment.env,
+        **assignment.whole_env,
         "GAAS_TASK_ID": assignment.task_id,
         "GAAS_ATTEMPT_ID": assignment.id,
         "GAAS_OUTPUT": f"{inside}/output",

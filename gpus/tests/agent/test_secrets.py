@@ -1,0 +1,32 @@
+"""Secrets reach the program and neither its log nor its progress."""
+
+from __future__ import annotations
+
+SECRET = "hunter2-hunter2\nsecond line of it"
+
+
+class TestSecrets:
+    def test_the_program_has_them_and_its_log_has_not(self, running):
+        script = (
+            'test "$PLAIN $TOKEN" = "seen $EXPECTED" && echo given; echo "token=$TOKEN;"; printf hunter2-; sleep 0.3;'
+            " printf 'hunter2\\nsecond line'; sleep 0.3; echo ' of it.'; printf %s \"$TOKEN\" | base64 -w0 >&2; echo;"
+            'echo "GAAS_PROGRESS {\\"step\\": 1, \\"note\\": \\"hunter2-hunter2\\"}"'
+        )
+        work = running.peer.offer(
+            payload={"script": script}, env={"PLAIN": "seen"}, secrets={"TOKEN": SECRET, "EXPECTED": SECRET}
+        )
+        running.peer.until_finished(work)
+        assert bytes(work.log) == b'given\ntoken=***;\n***.\n***\nGAAS_PROGRESS {"step": 1, "note": "***"}\n'
+        assert work.progress == [{"step": 1, "note": "***"}]
+
+    def test_a_secret_cut_by_the_programs_end_is_masked_too(self, running):
+        work = running.peer.offer(payload={"script": "printf 'x hunter2-hunter'"}, secrets={"TOKEN": SECRET})
+        running.peer.until_finished(work)
+        assert bytes(work.log) == b"x ***"
+
+    def test_they_are_on_no_command_line(self, running):
+        work = running.peer.offer(
+            payload={"script": "cat /proc/[0-9]*/cmdline | grep -ac 'hunter[2]-hunter2'"}, secrets={"TOKEN": SECRET}
+        )
+        running.peer.until_finished(work)
+        assert bytes(work.log) == b"0\n"
