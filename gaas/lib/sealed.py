@@ -66,8 +66,8 @@ class SealedField(models.TextField):
     """Keep a `Sealed` as its token. Assign what `seal` gives; any other value is refused at the save."""
 
     # What django-stubs reads to type the attribute.
-    _pyi_private_set_type: Sealed | None
-    _pyi_private_get_type: Sealed | None
+    _pyi_private_set_type: Sealed | None  # type: ignore[assignment]
+    _pyi_private_get_type: Sealed | None  # type: ignore[assignment]
 
     def __init__(self, *args: Any, purpose: str, **kwargs: Any):
         self.purpose = purpose
