@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .host import mark
+
 SECRET = "hunter2-hunter2\nsecond line of it"
 
 
@@ -25,8 +27,8 @@ class TestSecrets:
         assert bytes(work.log) == b"x ***"
 
     def test_they_are_on_no_command_line(self, running):
-        work = running.peer.offer(
-            payload={"script": "cat /proc/[0-9]*/cmdline | grep -ac 'hunter[2]-hunter2'"}, secrets={"TOKEN": SECRET}
-        )
+        secret = f"of-this-test-{mark()}"
+        script = "cat /proc/[0-9]*/cmdline > seen; wc -c < seen | tr -d '0-9'; grep -ac \"$TOKEN\" seen"
+        work = running.peer.offer(payload={"script": script}, secrets={"TOKEN": secret})
         running.peer.until_finished(work)
-        assert bytes(work.log) == b"0\n"
+        assert bytes(work.log) == b"\n0\n"
