@@ -38,6 +38,7 @@ INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
     "unfold.contrib.forms",
+    "unfold.contrib.simple_history",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -60,6 +61,7 @@ INSTALLED_APPS = [
     "allauth.usersessions",
     "axes",
     "csp",
+    "simple_history",
     "gaas",
     "gaas.audit",
     "gaas.outbox",
@@ -250,6 +252,9 @@ MFA_ALLOW_UNVERIFIED_EMAIL = not REQUIRE_VERIFIED_EMAIL
 # WebAuthn takes http from localhost alone; browsers refuse it elsewhere anyway.
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not IS_HTTPS
 SOCIALACCOUNT_PROVIDERS: dict[str, dict[str, object]] = {}
+
+# A version of a policy is to be read; going back to it is a change by the verbs like any other.
+SIMPLE_HISTORY_REVERT_DISABLED = True
 
 # --- Timers, in seconds (chaos tests divide them by twenty) ---------------------------------------
 _scale = env.float("TIMER_SCALE", default=1.0)

@@ -18,9 +18,10 @@ from accounts.admin.families import ApprovalThresholdInline, CapRuleInline
 from accounts.admin.forms import AccountForm, CapForm, GrantHoursForm, LimitForm
 from accounts.choices import AccountKind, CapPeriod, Role
 from accounts.models import Account, Membership
+from gaas.audit.history import changed_by
 from gaas.audit.services import record
 from gaas.lib import clock
-from gaas.lib.admin import LeanAdmin
+from gaas.lib.admin import HistoryAdmin, LeanAdmin
 from gaas.lib.amounts import show_hours, show_micro
 from gaas.lib.errors import DomainError
 from gaas.lib.reasons import ReasonForm, verb_action
@@ -41,7 +42,7 @@ class MembershipInline(TabularInline):
 
 
 @admin.register(Account)
-class AccountAdmin(LeanAdmin):
+class AccountAdmin(HistoryAdmin, LeanAdmin):
     """Show the tree. Accounts stay: transfers and charges name them."""
 
     form = AccountForm
@@ -123,7 +124,7 @@ class AccountAdmin(LeanAdmin):
     def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
         """Change a name or who pays by the verbs, which lock and keep the record."""
         if not change:
-            super().save_model(request, obj, form, change)
+            super().save_model(request, changed_by(obj, request.user), form, change)
             record(action="account.create", obj=obj, by=request.user, after={"name": obj.name})
             return
         changes = {name: form.cleaned_data[name] for name in ("name", "pays_from") if name in form.changed_data}

@@ -14,7 +14,7 @@ from unfold.enums import ActionVariant
 from accounts import services
 from accounts.models import ApprovalThreshold, BudgetAlert, CapRule, Invitation
 from gaas.lib import clock
-from gaas.lib.admin import ViewOnlyAdmin
+from gaas.lib.admin import HistoryAdmin, ViewOnlyAdmin
 from gaas.lib.reasons import verb_action
 
 
@@ -91,7 +91,7 @@ class InvitationAdmin(ViewOnlyAdmin):
 
 
 @admin.register(CapRule)
-class CapRuleAdmin(ViewOnlyAdmin):
+class CapRuleAdmin(HistoryAdmin, ViewOnlyAdmin):
     """Show what parents allow; a cap is set on its account's page."""
 
     list_display = ("account", "__str__", "asset", "period", "updated_at")
@@ -120,7 +120,7 @@ class CapRuleAdmin(ViewOnlyAdmin):
 
 
 @admin.register(ApprovalThreshold)
-class ApprovalThresholdAdmin(ViewOnlyAdmin):
+class ApprovalThresholdAdmin(HistoryAdmin, ViewOnlyAdmin):
     """Show above what a manager approves first; a threshold is set on its account's page."""
 
     list_display = ("account", "__str__", "asset", "updated_at")

@@ -8,6 +8,7 @@ from django.db import models
 
 from accounts.choices import MAX_DEPTH, AccountKind, PaysFrom, Role
 from accounts.querysets import AccountQuerySet
+from gaas.audit.history import kept_history
 from gaas.lib.rows import Row
 
 
@@ -33,6 +34,7 @@ class Account(Row):
     closed_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = AccountQuerySet.as_manager()
+    history = kept_history(without=("path",))
 
     class Meta(Row.Meta):
         verbose_name = "account"

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from accounts.choices import CapPeriod
+from gaas.audit.history import kept_history
 from gaas.lib.amounts import show_hours, show_micro
 from gaas.lib.rows import Row
 
@@ -34,6 +35,8 @@ class CapRule(Limit):
     period = models.CharField(max_length=5, choices=CapPeriod)
     limit = models.BigIntegerField()
 
+    history = kept_history()
+
     class Meta(Limit.Meta):
         verbose_name = "cap"
         constraints = [
@@ -52,6 +55,8 @@ class ApprovalThreshold(Limit):
 
     account = models.ForeignKey("accounts.Account", on_delete=models.CASCADE, related_name="approval_thresholds")
     above = models.BigIntegerField()
+
+    history = kept_history()
 
     class Meta(Limit.Meta):
         verbose_name = "approval threshold"

@@ -15,6 +15,7 @@ from accounts.models import Account, ApprovalThreshold, CapRule, User
 from accounts.periods import period_of
 from accounts.services.authority import kept_lineage, locked, payer_among, require_open, require_over
 from accounts.services.organisations import owner_keys_under
+from gaas.audit.history import changed_by
 from gaas.audit.services import record
 from gaas.lib.errors import Conflict, DomainError
 
@@ -46,13 +47,16 @@ def set_cap(*, account: Account, asset: str, period: CapPeriod, limit: int, by: 
         here = locked(account)[0]
         require_open(here)
         before = CapRule.objects.filter(account=here, asset=asset, period=period).first()
-        rule, _ = CapRule.objects.update_or_create(account=here, asset=asset, period=period, defaults={"limit": limit})
+        was = before.limit if before else None
+        rule = before or CapRule(account=here, asset=asset, period=period)
+        rule.limit = limit
+        changed_by(rule, by).save()
         ledger.tighten(cap=_cap_of(rule, now), limit=limit, spenders=owner_keys_under(here))
         record(
             action="account.set_cap",
             obj=here,
             by=by,
-            before={"limit": before.limit} if before else {},
+            before={} if was is None else {"limit": was},
             after={"asset": asset, "period": period, "limit": limit},
             now=now,
         )
@@ -76,8 +80,10 @@ def remove_cap(*, rule: CapRule, by: User) -> None:
     require_over(rule.account, by, "Lifting a cap")
     with transaction.atomic():
         here = locked(rule.account)[0]
-        if not CapRule.objects.filter(pk=rule.pk).delete()[0]:
+        stored = CapRule.objects.filter(pk=rule.pk).first()
+        if stored is None:
             raise Conflict("This cap was lifted before.")
+        changed_by(stored, by).delete()
         record(
             action="account.remove_cap",
             obj=here,
@@ -143,12 +149,15 @@ def set_threshold(*, account: Account, asset: str, above: int, by: User) -> Appr
         here = locked(account)[0]
         require_open(here)
         before = ApprovalThreshold.objects.filter(account=here, asset=asset).first()
-        made, _ = ApprovalThreshold.objects.update_or_create(account=here, asset=asset, defaults={"above": above})
+        was = before.above if before else None
+        made = before or ApprovalThreshold(account=here, asset=asset)
+        made.above = above
+        changed_by(made, by).save()
         record(
             action="account.set_threshold",
             obj=here,
             by=by,
-            before={"above": before.above} if before else {},
+            before={} if was is None else {"above": was},
             after={"asset": asset, "above": above},
         )
     return made
@@ -158,11 +167,14 @@ def remove_threshold(*, threshold: ApprovalThreshold, by: User) -> None:
     """End an approval threshold. Raises NotAllowed as setting one does."""
     require_over(threshold.account, by, "Removing an approval threshold")
     with transaction.atomic():
-        if not ApprovalThreshold.objects.filter(pk=threshold.pk).delete()[0]:
+        here = locked(threshold.account)[0]
+        stored = ApprovalThreshold.objects.filter(pk=threshold.pk).first()
+        if stored is None:
             raise Conflict("This threshold was removed before.")
+        changed_by(stored, by).delete()
         record(
             action="account.remove_threshold",
-            obj=threshold.account,
+            obj=here,
             by=by,
             before={"asset": threshold.asset, "above": threshold.above},
         )

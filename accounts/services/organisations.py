@@ -13,7 +13,7 @@ from django.db.models.functions import Concat, Length, Replace, Substr
 from accounts.choices import MAX_DEPTH, AccountKind, PaysFrom, Role
 from accounts.ledger import services as ledger
 from accounts.ledger.models import Balance, Hold
-from accounts.models import Account, ApprovalThreshold, CapRule, Membership, User
+from accounts.models import Account, Membership, User
 from accounts.services.authority import (
     AccountMoved,
     kept_lineage,
@@ -23,6 +23,7 @@ from accounts.services.authority import (
     require_role,
 )
 from accounts.services.hours import hours_balance, wallet_balance
+from gaas.audit.history import changed_by
 from gaas.audit.services import record
 from gaas.lib.amounts import show_micro
 from gaas.lib.errors import Conflict, DomainError, NotAllowed
@@ -76,7 +77,8 @@ def create_account(*, name: str, by: User) -> Account:
     with transaction.atomic():
         if by.memberships.filter(role=Role.OWNER, account__closed_at=None).count() >= MAX_OWNED:
             raise Conflict(f"You own {MAX_OWNED} accounts; close one first.", code="too_many")
-        account = Account.objects.create(name=name)
+        account = Account(name=name)
+        changed_by(account, by).save()
         Membership.objects.create(account=account, user=by, role=Role.OWNER)
         record(action="account.create", obj=account, by=by, after={"name": name})
     return account
@@ -96,7 +98,8 @@ def create_child(*, parent: Account, name: str, pays_from: str = PaysFrom.SELF, 
             raise TooDeep
         if above.children.filter(closed_at=None).count() >= MAX_CHILDREN:
             raise Conflict(f"{parent} has {MAX_CHILDREN} children; close one first.", code="too_many")
-        child = Account.objects.create(name=name, parent=above, pays_from=pays_from)
+        child = Account(name=name, parent=above, pays_from=pays_from)
+        changed_by(child, by).save()
         record(
             action="account.create",
             obj=child,
@@ -124,7 +127,7 @@ def rename_account(*, account: Account, name: str, by: User) -> Account:
     with transaction.atomic():
         here = locked(account)[0]
         before, here.name = here.name, name
-        here.save(update_fields=["name", "updated_at"])
+        changed_by(here, by).save(update_fields=["name", "updated_at"])
         record(action="account.rename", obj=here, by=by, before={"name": before}, after={"name": name})
     return here
 
@@ -142,7 +145,7 @@ def set_pays_from(*, account: Account, pays_from: str, by: User) -> Account:
         if here.parent_id is None and pays_from == PaysFrom.PARENT:
             raise Conflict("An account without a parent pays for itself.", attr="pays_from")
         before, here.pays_from = here.pays_from, pays_from
-        here.save(update_fields=["pays_from", "updated_at"])
+        changed_by(here, by).save(update_fields=["pays_from", "updated_at"])
         record(
             action="account.set_pays_from",
             obj=here,
@@ -186,10 +189,9 @@ def move_account(*, account: Account, parent: Account | None, by: User) -> Accou
             if above.depth + _height(here) > MAX_DEPTH:
                 raise TooDeep
         before = str(here.parent_id or "")
-        _rewrite(here, above)
-        CapRule.objects.filter(account=here).delete()
-        ApprovalThreshold.objects.filter(account=here).delete()
-        here.refresh_from_db()
+        _rewrite(here, above, by)
+        for policy in (*here.cap_rules.all(), *here.approval_thresholds.all()):
+            changed_by(policy, by, reason="The account was moved").delete()
         record(
             action="account.move",
             obj=here,
@@ -224,7 +226,7 @@ def close_account(*, account: Account, by: User, reason: str = "", now: datetime
         ledger.close(balance=hours)
         ledger.close(balance=wallet)
         here.closed_at = now
-        here.save(update_fields=["closed_at", "updated_at"])
+        changed_by(here, by, reason=reason).save(update_fields=["closed_at", "updated_at"])
         here.invitations.open().update(revoked_at=now, updated_at=now)
         record(action="account.close", obj=here, by=by, reason=reason, now=now)
     return here
@@ -275,9 +277,9 @@ def _height(account: Account) -> int:
     return int(deepest) - 1 - (account.depth - 1)
 
 
-def _rewrite(account: Account, parent: Account | None) -> None:
+def _rewrite(account: Account, parent: Account | None, by: User) -> None:
     old, new = account.path, f"{parent.path if parent else '/'}{account.pk}/"
     Account.objects.filter(path__startswith=old).update(path=Concat(Value(new), Substr("path", len(old) + 1)))
-    Account.objects.filter(pk=account.pk).update(
-        parent=parent, pays_from=account.pays_from if parent else PaysFrom.SELF
-    )
+    account.refresh_from_db()
+    account.parent, account.pays_from = parent, account.pays_from if parent else PaysFrom.SELF
+    changed_by(account, by).save(update_fields=["parent", "pays_from", "updated_at"])

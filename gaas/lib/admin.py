@@ -8,10 +8,12 @@ from uuid import UUID
 
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import connections, models
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from simple_history.admin import SimpleHistoryAdmin
 from unfold.admin import ModelAdmin
 
 # No row says more; and SQLite breaks off at a pattern of 50 kB.
@@ -112,3 +114,16 @@ class ViewOnlyAdmin(LeanAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         return False
+
+
+class HistoryAdmin(SimpleHistoryAdmin):
+    """Show how a policy stood at each moment, by whom; stand before LeanAdmin. An old version is there to be read."""
+
+    history_list_per_page = 50
+
+    def history_form_view(
+        self, request: HttpRequest, object_id: str, version_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        if request.method != "GET":
+            raise PermissionDenied("A policy is changed by its verbs, not by going back to an old version.")
+        return super().history_form_view(request, object_id, version_id, extra_context)
