@@ -47,7 +47,7 @@ test-chaos-200: dev ## The same with 200 tasks and 30 kills
 
 test-browser: dev ## Walk through the admin and the API in Chromium
 	@$(PYTEST) -m systems -rs tests/systems/test_browser.py tests/systems/test_browser_pages.py \
-	    tests/systems/test_browser_accounts.py tests/systems/test_sign_in.py $(ARGS)
+	    tests/systems/test_browser_accounts.py tests/systems/test_sign_in.py tests/systems/test_live_log.py $(ARGS)
 
 test-docker: dev ## Build the image and run it; needs an engine, or root and dockerd
 	@$(PYTEST) -m systems -rs -s tests/systems/test_image.py tests/systems/test_roles.py $(ARGS)

@@ -246,7 +246,10 @@ def _wanted(exchange: Exchange, what: str) -> Wanted:
     """Read where to begin: Last-Event-ID first, since a browser repeats the address it was given."""
     last = exchange.header(b"last-event-id")
     if what == "events":
-        return Wanted(event=_uuid(last, "Last-Event-ID") if last else None)
+        after = exchange.query("after")
+        if last or after:
+            return Wanted(event=_uuid(last, "Last-Event-ID") if last else _uuid(after, "after"))
+        return Wanted()
     if last:
         position = _POSITION.fullmatch(last)
         if position is None:

@@ -6,12 +6,15 @@ import json
 from typing import Any
 
 from django.db.models import Model
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from gaas.lib.amounts import show_hours
 from tasks.choices import AttemptStatus, StepStatus, TaskStatus
+from tasks.models import Task
+from tasks.services.watch import live_context
 
 TASK_LABELS = {
     TaskStatus.PENDING: "warning",
@@ -53,6 +56,11 @@ def as_json(value: Any) -> SafeString | str:
 def preformatted(text: str) -> SafeString:
     """Show text as it is; whatever a program wrote stays text. The box can be reached and scrolled by keyboard."""
     return format_html('<pre class="gaas-pre" tabindex="0" role="region" aria-label="text">{}</pre>', text)
+
+
+def live(task: Task) -> SafeString:
+    """Show the log of a task and what happens to it while it does (live-log.js)."""
+    return render_to_string("tasks/live.html", live_context(task))
 
 
 def link(obj: Model, text: str) -> SafeString:

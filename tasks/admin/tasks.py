@@ -39,6 +39,11 @@ class TaskAdmin(ViewOnlyAdmin):
     actions_detail = ("approve_with", "reject", "cancel", "complete")
     inlines = (StepInline, AttemptInline, EventInline)
     when_empty = "Nobody has submitted a task yet: POST /api/v1/tasks/, or the form on that page in a browser."
+
+    class Media:
+        css = {"all": ("live-log.css",)}
+        js = ("live-log.js",)
+
     fieldsets = (
         (
             None,
@@ -270,8 +275,12 @@ class TaskAdmin(ViewOnlyAdmin):
     def outcome(self, task: Task) -> Any:
         return looks.as_json(task.result)
 
-    @display(description="End of the log")
+    @display(description="Log")
     def log_tail(self, task: Task) -> Any:
+        """Show the log's end: as it stands of what has ended, else as it grows."""
+        return self._tail(task) if task.is_terminal else looks.live(task)
+
+    def _tail(self, task: Task) -> Any:
         attempt = task.attempts.filter(log_size__gt=0).order_by("-epoch").first()
         if attempt is None:
             return "Nothing was written yet."

@@ -13,11 +13,12 @@ from uuid import UUID
 
 from django.db.models import Max, OuterRef, Subquery
 
-from tasks.choices import OPEN, TERMINAL
+from tasks.choices import OPEN, TERMINAL, TaskStatus
 from tasks.models import Attempt, Task, TaskEvent
 from tasks.services.logs import read_log
 
 EVENTS = 200
+TAIL_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,18 @@ def look(task_id: UUID) -> Sight | None:
         last_event=task["last_event"],
         attempts=attempts,
     )
+
+
+def live_context(task: Task) -> dict[str, Any]:
+    """Say what a page needs to go on from where it was made (templates/tasks/live.html)."""
+    attempt = task.attempts.filter(log_size__gt=0).order_by("-epoch").first()
+    tail = read_log(attempt, offset=max(0, attempt.log_size - TAIL_BYTES)) if attempt else b""
+    return {
+        "task": task,
+        "labels": TaskStatus.choices,
+        "after": task.events.order_by("-id").values_list("id", flat=True).first() or "",
+        "tail": tail.decode("utf-8", "replace"),
+    }
 
 
 def piece_of_log(attempt_id: UUID, offset: int, limit: int) -> bytes:

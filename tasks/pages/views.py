@@ -1,0 +1,48 @@
+"""Pages on which people watch their tasks; submitting and deciding is the API's and the admin's."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from gaas.lib.amounts import show_hours, show_micro
+from tasks.choices import TERMINAL, Funding
+from tasks.models import Task
+from tasks.services.watch import live_context
+
+MOST = 50
+
+
+@require_safe
+@login_required
+def tasks(request: HttpRequest) -> HttpResponse:
+    """List the newest tasks that the caller sees."""
+    found = Task.objects.visible_to(request.user).select_related("submitted_by", "account").order_by("-id")
+    shown = found.defer("spec", "env", "result", "labels")[:MOST]
+    return render(request, "tasks/tasks.html", {"tasks": shown, "title": "Tasks"})
+
+
+@require_safe
+@login_required
+def task(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Show a task as it goes on: its state, its log, what happened to it and what it cost."""
+    found = Task.objects.visible_to(request.user).select_related("submitted_by", "account").filter(pk=pk).first()
+    if found is None:
+        raise Http404
+    context: dict[str, Any] = {
+        **live_context(found),
+        "title": found.title,
+        "is_over": found.status in TERMINAL,
+        "events": found.events.order_by("id")[:200],
+        "cost": (
+            f"{show_hours(found.gpu_ms)} GPU-hours"
+            if found.funding == Funding.QUOTA
+            else f"{show_micro(found.cost_microusd)} USD"
+        ),
+    }
+    return render(request, "tasks/task.html", context)
