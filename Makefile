@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help venv dev demo run test test-systems test-brokers test-chaos test-chaos-200 test-browser test-docker test-schema \
         test-schema-long test-bare \
-        lint typecheck coverage bench screenshots docs clean
+        lint typecheck coverage bench bench-matching screenshots docs clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -81,6 +81,9 @@ coverage: dev ## Tests on SQLite with the branches they take; fails under the fl
 
 bench: dev ## From approval to the agent: the time of a dispatch, here and on PostgreSQL with Redis
 	@$(PYTHON) bench/dispatch.py $(ARGS)
+
+bench-matching: dev ## One pass of the matcher over 10 000 GPUs and 100 000 waiting tasks, beside SQL alone
+	@$(PYTHON) bench/matching.py $(ARGS)
 
 screenshots: dev ## Take the pictures in docs/ anew from a running demo
 	@$(PYTHON) docs/screenshots.py $(ARGS)

@@ -51,6 +51,8 @@ class Sandbox(models.TextChoices):
     NONE = "none", "none"
 
 
+REVOKED = "This host was revoked; its owner can add the machine as a new host."
+
 # States in which the agent of a host may speak.
 SPEAKING = (HostStatus.JOINING, HostStatus.ACTIVE, HostStatus.DRAINING, HostStatus.MAINTENANCE)
 

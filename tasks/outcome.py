@@ -27,6 +27,8 @@ class Ended:
     retries: int
     infra_retries: int
     time_left_ms: int
+    hosts_lost: int = 0
+    poison_hosts: int = 3
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ def decide(end: Ended) -> Next:
     3. Refused or not yet started: back to the queue, no counter moves; unless it could not be prepared by the
     user's fault (an image that does not exist), which is an end like rule 5 and free. Secrets that the
     platform cannot read are an end too.
-    4. Fault of host or platform: back to the queue, free, INFRA_RETRIES times; then FAILED `infrastructure`.
+    4. Fault of host or platform: back to the queue, free, INFRA_RETRIES times; then FAILED `infrastructure`. Sooner
+    where POISON_HOSTS different hosts were lost while it ran: it may well be what breaks them.
     5. The program's own fault: again while the task's retries and its time last; then FAILED with its code.
     """
     counters: dict[str, Any] = {"infra_failures": end.infra_failures, "user_failures": end.user_failures}
@@ -79,6 +82,16 @@ def decide(end: Ended) -> Next:
         return Next(TaskStatus.APPROVED, f"The host did not take it: {sentence}", **counters)
     if end.status == AttemptStatus.LOST or end.fault in (Fault.HOST, Fault.PLATFORM):
         counters["infra_failures"] += 1
+        if end.hosts_lost >= end.poison_hosts:
+            return Next(
+                TaskStatus.FAILED,
+                f"Given up: {end.hosts_lost} different hosts were lost while it ran.",
+                failure_code="infrastructure",
+                failure_detail=f"{end.hosts_lost} different hosts were lost while it ran, so no other gets it:"
+                f" see whether it takes more of a machine than it asks for. The last one: {sentence}",
+                failure_fault=end.fault or Fault.HOST,
+                **counters,
+            )
         if counters["infra_failures"] > end.infra_retries:
             return Next(
                 TaskStatus.FAILED,

@@ -6,9 +6,11 @@ VRAM: the smallest device that is enough, so that big ones stay free for who nee
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from heapq import heappop, heappush
+from itertools import islice
 from uuid import UUID
 
 
@@ -29,6 +31,16 @@ class Slot:
     region: str
     labels: Mapping[str, str]
     executors: frozenset[str]
+    host_name: str = ""
+
+    @property
+    def sort(self) -> tuple[object, ...]:
+        """Give all that a task may ask of a device: what fits one of a sort fits all of it."""
+        named = (getattr(self, name) for name in _OF_A_SORT)
+        return (*named, frozenset(self.labels.items()))
+
+
+_OF_A_SORT = tuple(item.name for item in fields(Slot) if item.name not in ("gpu_id", "host_id", "host_name", "labels"))
 
 
 @dataclass(frozen=True)
@@ -173,74 +185,165 @@ def fitting(need: Need, slots: Iterable[Slot]) -> list[Slot]:
 
 
 def why_none(need: Need, every: Sequence[Slot]) -> Reason:
-    """Say why a task that was not placed waits. `every` are all listed GPUs, free or not.
+    """Say why a task that was not placed waits. `every` are all listed GPUs, free or not."""
+    return Fleet(every).why_none(need)
 
-    1. No GPU at all → that. 2. The first test that leaves none → that. 3. Never enough on one host → that.
-    4. The fitting hosts refused it lately → that. 5. Otherwise they are busy or their hosts cannot be reached.
-    """
-    if not every:
-        return Reason("no_gpus", "No GPU is listed yet.", "Connect a host and list its GPUs.")
-    left = list(every)
-    for code, test, detail, hint in _TESTS:
-        left = [slot for slot in left if test(need, slot)]
+
+class Fleet:
+    """Hold all listed GPUs by their sort, so that to tell why a task waits takes one look at each sort."""
+
+    def __init__(self, every: Sequence[Slot]) -> None:
+        sorts: dict[tuple[object, ...], int] = {}
+        self._of_sort: list[Slot] = []
+        self._on_host: list[Counter[UUID]] = []
+        for slot in every:
+            number = sorts.setdefault(slot.sort, len(sorts))
+            if number == len(self._of_sort):
+                self._of_sort.append(slot)
+                self._on_host.append(Counter())
+            self._on_host[number][slot.host_id] += 1
+
+    def why_none(self, need: Need) -> Reason:
+        """Say why a task that was not placed waits.
+
+        1. No GPU at all → that. 2. The first test that leaves none → that. 3. Never enough on one host → that.
+        4. The fitting hosts refused it lately → that. 5. Otherwise they are busy or their hosts cannot be reached.
+        """
+        left = list(range(len(self._of_sort)))
         if not left:
-            return Reason(code, detail, hint)
-    on_host: dict[UUID, int] = defaultdict(int)
-    for slot in left:
-        on_host[slot.host_id] += 1
-    most = max(on_host.values())
-    if most < need.gpus:
+            return Reason("no_gpus", "No GPU is listed yet.", "Connect a host and list its GPUs.")
+        for code, test, detail, hint in _TESTS:
+            if code == "no_such_host":  # the one test that is of the host, not of the sort
+                left = [n for n in left if need.host_id is None or need.host_id in self._on_host[n]]
+            else:
+                left = [n for n in left if test(need, self._of_sort[n])]
+            if not left:
+                return Reason(code, detail, hint)
+        on_host: Counter[UUID] = Counter()
+        for number in left:
+            on_host.update(self._on_host[number])
+        if need.host_id is not None:
+            on_host = Counter({need.host_id: on_host[need.host_id]})
+        most = max(on_host.values())
+        if most < need.gpus:
+            return Reason(
+                "too_many_gpus",
+                f"No host has {need.gpus} fitting GPUs; the most on one is {most}.",
+                f"Ask for {most} or fewer `gpus`.",
+            )
+        if need.not_on and all(host in need.not_on for host, count in on_host.items() if count >= need.gpus):
+            return Reason(
+                "refused_lately",
+                "The fitting hosts could not take it just now.",
+                "It is offered to them again within minutes; nothing is to be done.",
+            )
         return Reason(
-            "too_many_gpus",
-            f"No host has {need.gpus} fitting GPUs; the most on one is {most}.",
-            f"Ask for {most} or fewer `gpus`.",
+            "all_busy",
+            "Fitting GPUs are busy, or their hosts cannot be reached at the moment.",
+            "It starts as soon as one is free; nothing is to be done.",
         )
-    if all(host in need.not_on for host, count in on_host.items() if count >= need.gpus):
-        return Reason(
-            "refused_lately",
-            "The fitting hosts could not take it just now.",
-            "It is offered to them again within minutes; nothing is to be done.",
-        )
-    return Reason(
-        "all_busy",
-        "Fitting GPUs are busy, or their hosts cannot be reached at the moment.",
-        "It starts as soon as one is free; nothing is to be done.",
-    )
 
 
 def place(needs: Iterable[Need], free: Sequence[Slot]) -> list[Placement]:
     """Give free GPUs to tasks in the order of `needs`; a task gets all of its GPUs on one host or none."""
-    by_host: dict[UUID, list[Slot]] = defaultdict(list)
-    for slot in free:
-        by_host[slot.host_id].append(slot)
-    placements = []
-    # What found no place finds none later in this pass either: GPUs only become fewer.
-    hopeless: set[tuple[object, ...]] = set()
-    for need in needs:
-        terms = need.terms
-        if terms in hopeless:
-            continue
-        best: tuple[tuple[int, int, int], UUID, list[Slot]] | None = None
-        for host_id, slots in by_host.items():
-            if host_id in need.not_on or len(slots) < need.gpus:
-                continue
-            usable = sorted(fitting(need, slots), key=lambda s: (s.vram_mib, s.price_per_hour, str(s.gpu_id)))
-            if len(usable) < need.gpus:
-                continue
-            chosen = usable[: need.gpus]
-            # Smallest devices first, then the lowest price, then the fullest host (gangs keep their room).
-            rank = (sum(s.vram_mib for s in chosen), sum(s.price_per_hour for s in chosen), len(slots))
-            if best is None or rank < best[0]:
-                best = (rank, host_id, chosen)
-        if best is None:
-            hopeless.add(terms)
-            continue
-        _, host_id, chosen = best
+    return Field(free).place(needs)
+
+
+class Field:
+    """Hold what is free, in the order in which each kind of task would take it.
+
+    Tasks that fit the same sorts of devices, in the same number and on the same hosts, have one heap of hosts. A host
+    from which something was taken is ranked anew in a heap when that is used next, so a pass costs what it
+    places, not tasks times hosts.
+    """
+
+    def __init__(self, free: Sequence[Slot]) -> None:
+        self._sorts: dict[tuple[object, ...], int] = {}
+        self._of_sort: list[Slot] = []
+        hosts: dict[UUID, list[tuple[Slot, int]]] = defaultdict(list)
+        for slot in free:
+            key = slot.sort
+            if key not in self._sorts:
+                self._sorts[key] = len(self._of_sort)
+                self._of_sort.append(slot)
+            hosts[slot.host_id].append((slot, self._sorts[key]))
+        # Best fit within a host, and hosts by their number: the order of the ties.
+        self._hosts = [sorted(slots, key=lambda s: _cost(s[0])) for slots in hosts.values()]
+        self._number = {host_id: number for number, host_id in enumerate(hosts)}
+        self._free = len(free)
+        self._changes: list[int] = []  # hosts, as they were taken from
+        self._asks: dict[tuple[object, ...], _Ask] = {}
+        self._ask_of: dict[tuple[object, ...], _Ask] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        return self._free == 0
+
+    def place(self, needs: Iterable[Need]) -> list[Placement]:
+        placements = []
+        for need in needs:
+            if self.is_empty:
+                break
+            if (placement := self._place(need)) is not None:
+                placements.append(placement)
+        return placements
+
+    def _place(self, need: Need) -> Placement | None:
+        ask = self._ask(need)
+        number = ask.best(self._hosts, self._changes)
+        if number is None:
+            return None
+        chosen = ask.choose(self._hosts[number])
         taken = {slot.gpu_id for slot in chosen}
-        by_host[host_id] = [slot for slot in by_host[host_id] if slot.gpu_id not in taken]
-        if not by_host[host_id]:
-            del by_host[host_id]
-        placements.append(Placement(need.task_id, host_id, tuple(slot.gpu_id for slot in chosen)))
-        if not by_host:
-            break
-    return placements
+        self._hosts[number] = [pair for pair in self._hosts[number] if pair[0].gpu_id not in taken]
+        self._free -= len(chosen)
+        self._changes.append(number)
+        return Placement(need.task_id, chosen[0].host_id, tuple(slot.gpu_id for slot in chosen))
+
+    def _ask(self, need: Need) -> _Ask:
+        terms = need.terms
+        if terms in self._ask_of:
+            return self._ask_of[terms]
+        anywhere = replace(need, host_id=None)
+        sorts = frozenset(number for number, slot in enumerate(self._of_sort) if fits(anywhere, slot))
+        key = (sorts, need.gpus, need.host_id, need.not_on)
+        if key not in self._asks:
+            named = range(len(self._hosts)) if need.host_id is None else [self._number.get(need.host_id, -1)]
+            barred = {self._number.get(host_id) for host_id in need.not_on}
+            self._asks[key] = _Ask(sorts, need.gpus, [host for host in named if host >= 0 and host not in barred])
+        return self._ask_of.setdefault(terms, self._asks[key])
+
+
+class _Ask:
+    """Keep the hosts that could serve one kind of task, best first; an entry that was replaced is passed over."""
+
+    def __init__(self, sorts: frozenset[int], gpus: int, hosts: Sequence[int]) -> None:
+        self.sorts, self.gpus = sorts, gpus
+        self._hosts = frozenset(hosts)
+        self._rank: dict[int, tuple[int, int, int]] = {}
+        self._heap: list[tuple[tuple[int, int, int], int]] = []
+        self._seen = -1  # changes that are in the heap; before the first use nothing is
+
+    def choose(self, slots: Sequence[tuple[Slot, int]]) -> list[Slot]:
+        usable = (slot for slot, sort in slots if sort in self.sorts)
+        return list(islice(usable, self.gpus))
+
+    def best(self, hosts: Sequence[Sequence[tuple[Slot, int]]], changes: Sequence[int]) -> int | None:
+        """Give the number of the best host as things are, or None."""
+        stale = self._hosts if self._seen < 0 else self._hosts & set(changes[self._seen :])
+        self._seen = len(changes)
+        for number in stale:
+            self._rank.pop(number, None)
+            chosen = self.choose(hosts[number])
+            if len(chosen) == self.gpus:
+                # Smallest devices first, then the lowest price, then the fullest host (gangs keep their room).
+                vram, price = sum(slot.vram_mib for slot in chosen), sum(slot.price_per_hour for slot in chosen)
+                self._rank[number] = (vram, price, len(hosts[number]))
+                heappush(self._heap, (self._rank[number], number))
+        while self._heap and self._rank.get(self._heap[0][1]) != self._heap[0][0]:
+            heappop(self._heap)
+        return self._heap[0][1] if self._heap else None
+
+
+def _cost(slot: Slot) -> tuple[int, int, str]:
+    return slot.vram_mib, slot.price_per_hour, str(slot.gpu_id)

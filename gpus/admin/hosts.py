@@ -12,7 +12,7 @@ from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.db.models import Count, DateTimeField, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 from unfold.enums import ActionVariant
 
@@ -23,6 +23,7 @@ from gpus import services
 from gpus.admin.forms import HostForm, NewHostForm
 from gpus.choices import HostStatus, Sandbox
 from gpus.models import GPU, Host
+from gpus.troubles import troubles
 
 STATUS_LABELS = {
     HostStatus.JOINING.label: "info",
@@ -38,7 +39,7 @@ NO_SANDBOX = "none: tasks see the machine"
 class HostAdmin(LeanAdmin):
     """Show which machines are there. A host is revoked, never deleted: attempts and charges name it."""
 
-    list_display = ("name", "account", "state", "reach", "heard", "gpu_count", "shown_sandbox", "region")
+    list_display = ("name", "account", "state", "reach", "heard", "gpu_count", "attention", "shown_sandbox", "region")
     list_filter = ("status", "sandbox", "is_local")
     list_select_related = ("account",)
     search_fields = ("name__startswith", "hostname__startswith")
@@ -53,7 +54,7 @@ class HostAdmin(LeanAdmin):
     pages = (
         (
             "State",
-            {"fields": (("state", "reach"), ("account", "heard"), ("shown_sandbox", "gpu_count"), "of_others")},
+            {"fields": ("to_mend", ("state", "reach"), ("account", "heard"), ("shown_sandbox", "gpu_count"))},
         ),
         ("Known by", {"fields": HostForm.Meta.fields}),
         (
@@ -153,9 +154,15 @@ class HostAdmin(LeanAdmin):
             return "not known yet"
         return NO_SANDBOX if host.sandbox == Sandbox.NONE else host.get_sandbox_display()
 
-    @display(description="GPUs of other hosts")
-    def of_others(self, host: Host) -> str:
-        return f"reports and may not: {', '.join(map(str, host.foreign_gpus))}" if host.foreign_gpus else "none"
+    @display(description="Attention", label={"failing": "danger", "session conflict": "danger"})
+    def attention(self, host: Host) -> str:
+        return ", ".join(trouble.code.replace("_", " ") for trouble in troubles(host, host.asked_at))
+
+    @display(description="To be mended")
+    def to_mend(self, host: Host) -> str:
+        found = troubles(host, host.asked_at)
+        rows = ((trouble.detail, trouble.hint) for trouble in found)
+        return format_html_join("", "<p>{}<br>What to do: {}</p>", rows) if found else "nothing"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Host]:
         gpus = GPU.objects.filter(host=OuterRef("pk")).order_by().values("host").annotate(n=Count("pk")).values("n")

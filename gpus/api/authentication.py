@@ -10,6 +10,7 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.request import Request
 
 from gpus import credentials
+from gpus.choices import REVOKED
 from gpus.models import Host
 
 SCHEME = "Host"
@@ -39,7 +40,8 @@ class HostUser:
 class HostAuthentication(BaseAuthentication):
     """Find the host by the hash of its secret, in one query; `request.auth` is the Host.
 
-    A revoked host has no hash any more, so its secret is as unknown as any other.
+    A revoked host is told so, by the hash that its secret had: its agent ends what it runs, and need not wonder
+    whether somebody only rotated the secret.
     """
 
     def authenticate(self, request: Request) -> tuple[HostUser, Host] | None:
@@ -49,6 +51,8 @@ class HostAuthentication(BaseAuthentication):
         known = credentials.digest(secret.strip().decode("latin-1")) if len(secret) <= MAX_LENGTH else "-"
         host = Host.objects.speaking().filter(secret_hash=known).first()
         if host is None:
+            if Host.objects.filter(revoked_hash=known).exists():
+                raise exceptions.AuthenticationFailed(REVOKED, "host_revoked")
             raise exceptions.AuthenticationFailed(
                 "This host secret is not valid (any more): join again with a new join token."
             )

@@ -3,12 +3,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from gaas.lib.rest.fields import LabelsField, StrictBooleanField, TextField, UsdField
 from gaas.lib.rest.serializers import StrictSerializer
 from gpus.choices import Availability, GPUStatus, HostStatus, Visibility
 from gpus.models import GPU, Host
+from gpus.troubles import troubles
 
 
 class GPUSerializer(StrictSerializer):
@@ -69,6 +71,14 @@ class ReasonSerializer(StrictSerializer):
     reason = TextField(max_length=2000, required=False, allow_blank=True, default="")
 
 
+class TroubleSerializer(StrictSerializer):
+    """Show what is wrong with a host and what mends it."""
+
+    code = serializers.CharField(read_only=True)
+    detail = serializers.CharField(read_only=True)
+    hint = serializers.CharField(read_only=True)
+
+
 class HostSerializer(StrictSerializer):
     """Show a host to the people of its account."""
 
@@ -90,12 +100,20 @@ class HostSerializer(StrictSerializer):
     clock_skew_seconds = serializers.FloatField(read_only=True)
     last_sync_at = serializers.DateTimeField(read_only=True, allow_null=True)
     lease_expires_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    failures = serializers.IntegerField(
+        read_only=True, help_text="In a row, by the host's own fault; at HOST_FAILURES it is drained."
+    )
+    troubles = serializers.SerializerMethodField(help_text="What its owner should look at, and what mends it.")
     join_token_expires_at = serializers.DateTimeField(read_only=True, allow_null=True)
     created_at = serializers.DateTimeField(read_only=True)
     updated_at = serializers.DateTimeField(read_only=True)
 
     def get_is_reachable(self, host: Host) -> bool:
         return host.is_reachable(self.context["now"])
+
+    @extend_schema_field(TroubleSerializer(many=True))
+    def get_troubles(self, host: Host) -> list[dict[str, str]]:
+        return [trouble.as_json() for trouble in troubles(host, self.context["now"])]
 
 
 class NewHostSerializer(StrictSerializer):

@@ -42,11 +42,13 @@ class Host(Row, Decided):
     join_token_hash = models.CharField(max_length=64, blank=True, editable=False)
     join_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     secret_hash = models.CharField(max_length=64, blank=True, editable=False)
+    revoked_hash = models.CharField(max_length=64, blank=True, editable=False)
 
     session = models.UUIDField(null=True, blank=True, editable=False)
     seq = models.BigIntegerField(default=0, editable=False)
     boot_id = models.CharField(max_length=100, blank=True, editable=False)
     conflict_session = models.UUIDField(null=True, blank=True, editable=False)
+    conflict_at = models.DateTimeField("another agent was heard", null=True, blank=True, editable=False)
     last_sync_at = models.DateTimeField(null=True, blank=True, editable=False)
     lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     revision = models.BigIntegerField(default=0, editable=False)
@@ -66,12 +68,18 @@ class Host(Row, Decided):
         default=list, blank=True, editable=False, help_text="GPUs it reports that belong to other hosts."
     )
 
+    failures = models.PositiveSmallIntegerField("failures in a row", default=0, editable=False)
+    failed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    failed_task = models.UUIDField(null=True, blank=True, editable=False)
+    drained_for = models.TextField("why the platform drained it", blank=True, editable=False)
+
     objects = HostQuerySet.as_manager()
 
     class Meta(Row.Meta):
         verbose_name = "host"
         constraints = [
             models.UniqueConstraint(fields=["secret_hash"], condition=~Q(secret_hash=""), name="host_secret"),
+            models.UniqueConstraint(fields=["revoked_hash"], condition=~Q(revoked_hash=""), name="host_revoked_secret"),
             models.UniqueConstraint(
                 fields=["join_token_hash"], condition=~Q(join_token_hash=""), name="host_join_token"
             ),
@@ -120,15 +128,32 @@ class Host(Row, Decided):
         self._order(HostStatus.MAINTENANCE, by=by, reason=reason, now=now)
 
     def undrain(self, *, by: object | None, reason: str = "", now: datetime) -> None:
-        """Give it work again after drain or maintenance."""
+        """Give it work again after drain or maintenance; what it failed at before is forgiven."""
         if self.status == HostStatus.JOINING:
             self._refuse(HostStatus.ACTIVE)  # only its agent's first sync makes it ACTIVE
-        self._order(HostStatus.ACTIVE, by=by, reason=reason, now=now)
+        self._order(HostStatus.ACTIVE, by=by, reason=reason, now=now, failures=0, failed_task=None, drained_for="")
+
+    def count_failure(self, *, task_id: Any, is_loss: bool, offered_at: datetime, now: datetime) -> int:
+        """Count a failure of the host, whose row the caller locked; returns how many there are in a row.
+
+        One outage counts once, however many attempts it takes: those were all offered before it was noted. A task
+        that fails on it again and again counts once too, unless the host was lost with it: it may be the task.
+        """
+        is_same_outage = self.failed_at is not None and offered_at <= self.failed_at
+        if not is_same_outage and (is_loss or self.failed_task != task_id):
+            self.failures, self.failed_at, self.failed_task = self.failures + 1, now, task_id
+            self.save(update_fields=["failures", "failed_at", "failed_task"])
+        return self.failures
+
+    def drain_for(self, why: str, *, now: datetime) -> None:
+        """Give it no more work because of what it failed at; its owner sees why."""
+        self._order(HostStatus.DRAINING, by=None, reason=why, now=now, drained_for=why)
 
     def revoke(self, *, by: object | None, reason: str = "", now: datetime) -> None:
         """Believe this host nothing from now on; its secret and join token are gone for good.
 
-        What it runs is not touched here: its leases end as those of any host that fell silent.
+        Its agent is told so once more by the secret's hash, and ends what it runs. What the platform knows of that is
+        not touched here: a host that is not believed cannot confirm it, so its leases end as those of a silent one.
         """
         self._order(
             HostStatus.REVOKED,
@@ -136,6 +161,7 @@ class Host(Row, Decided):
             reason=reason,
             now=now,
             secret_hash="",
+            revoked_hash=self.secret_hash,
             join_token_hash="",
             join_token_expires_at=None,
         )
@@ -155,7 +181,14 @@ class Host(Row, Decided):
     def rotate_secret(self, *, by: object | None, now: datetime) -> str:
         """Make a new secret; the one before is refused from now on."""
         secret = credentials.new_secret()
-        self._keep(action="host.rotate_secret", by=by, now=now, secret_hash=credentials.digest(secret))
+        self._keep(
+            action="host.rotate_secret",
+            by=by,
+            now=now,
+            secret_hash=credentials.digest(secret),
+            conflict_session=None,
+            conflict_at=None,
+        )
         return secret
 
     def describe(

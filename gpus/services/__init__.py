@@ -1,5 +1,6 @@
 """What happens across hosts, GPUs and accounts."""
 
+from gpus.services.failing import note_failure, note_success
 from gpus.services.hearing import (
     Heard,
     HostIsRevoked,
@@ -24,6 +25,8 @@ __all__ = [
     "SyncReport",
     "hear",
     "join",
+    "note_failure",
+    "note_success",
     "open_local_host",
     "register_host",
     "wake_hosts",

@@ -16,13 +16,13 @@ from django.db.models import Case, F, JSONField, Value, When
 from gaas.audit.services import record
 from gaas.lib.errors import Conflict, DomainError
 from gpus.agent.protocol import PROTOCOL, GpuReport, HostFacts
-from gpus.choices import SPEAKING, HostStatus
+from gpus.choices import REVOKED, SPEAKING, HostStatus
 from gpus.models import GPU, Host
 from gpus.samples import believable
 from gpus.services.inventory import GpuOfAnotherHost, inventory_digest, sound_foreign_alarm, take_inventory
+from gpus.services.owners import tell_owners
 from gpus.services.protocols import check_protocol
-
-SKEW_SECONDS = 30
+from gpus.troubles import SKEW_SECONDS, two_agents
 
 
 class SessionConflict(Conflict):
@@ -38,10 +38,10 @@ class StaleSequence(Conflict):
 
 
 class HostIsRevoked(DomainError):
-    """State that a host was revoked between its authentication and its sync."""
+    """State that a host was revoked; its agent ends what it runs."""
 
     status = 401
-    code = "authentication_failed"
+    code = "host_revoked"
 
 
 @dataclass
@@ -130,7 +130,7 @@ def _take(host: Host, report: SyncReport, now: datetime) -> Heard:
 def _judge(host: Host, report: SyncReport, now: datetime, warnings: list[str]) -> Heard:
     """Say what a sync is to the host as read, or refuse it."""
     if host.status not in SPEAKING:
-        raise HostIsRevoked("This host was revoked; its owner can add the machine as a new host.")
+        raise HostIsRevoked(REVOKED)
     is_new_boot = report.boot_id != host.boot_id
     is_new_session = report.session != host.session
     is_reachable = host.is_reachable(now)
@@ -159,13 +159,14 @@ def _alarms(host: Host, report: SyncReport, now: datetime) -> Iterator[None]:
     except SessionConflict:
         with transaction.atomic():
             others = Host.objects.filter(pk=host.pk).exclude(conflict_session=report.session)
-            if others.update(conflict_session=report.session):
+            if others.update(conflict_session=report.session, conflict_at=now):
                 intruder = {
                     "session": str(report.session),
                     "boot_id": report.boot_id,
                     "hostname": report.facts.hostname,
                 }
                 record(action="host.session_conflict", obj=host, by=None, after=intruder, now=now)
+                tell_owners(host=host, trouble=two_agents(now), key=f"conflict:{now:%Y-%m-%d}")
         raise
     except GpuOfAnotherHost as refused:
         with transaction.atomic():

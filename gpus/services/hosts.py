@@ -87,6 +87,8 @@ def join(*, token: str, facts: HostFacts, protocol: int, now: datetime) -> tuple
         secret_hash=credentials.digest(secret),
         session=None,
         seq=0,
+        conflict_session=None,
+        conflict_at=None,
         protocol=protocol,
         updated_at=now,
         **asdict(facts),

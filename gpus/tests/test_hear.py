@@ -9,11 +9,13 @@ from django.db import connection, connections
 
 from gaas.audit.models import AuditEvent
 from gaas.lib import clock
+from gaas.outbox.models import Mail
 from gpus import services
 from gpus.agent.protocol import PROTOCOL
 from gpus.choices import HostStatus
 from gpus.models import Host
 from gpus.tests.fleet import a_device, a_joined_host, a_sync, some_facts
+from gpus.troubles import troubles
 
 pytestmark = pytest.mark.django_db
 
@@ -102,6 +104,20 @@ class TestSession:
 
         assert AuditEvent.objects.filter(action="host.session_conflict").count() == 2
 
+    def test_its_owner_is_told_and_shown_what_to_do(self, host, olga, api):
+        hear(host, a_sync(1))
+        for seq in (1, 2):
+            with pytest.raises(services.SessionConflict):
+                hear(host, a_sync(seq, session=uuid4()))
+
+        letter = Mail.objects.get(subject__startswith="Host rig")
+        assert letter.to == olga.email
+        [trouble] = api(olga).get(f"/api/v1/hosts/{host.pk}/").json()["troubles"]
+        assert trouble["code"] == "session_conflict"
+        assert "rotate the secret" in " ".join(trouble["hint"].split())
+        host.rotate_secret(by=olga, now=clock.now())
+        assert api(olga).get(f"/api/v1/hosts/{host.pk}/").json()["troubles"] == []
+
     def test_another_one_is_taken_when_the_lease_has_run_out(self, host, settings):
         now = clock.now()
         hear(host, a_sync(9), now)
@@ -148,6 +164,9 @@ class TestFacts:
         assert host.clock_skew_seconds == 18_000
         assert host.last_sync_at == now
         assert any("clock" in warning for warning in heard.warnings)
+        [trouble] = troubles(host, now)
+        assert trouble.code == "clock_skew"
+        assert "18000 s ahead" in trouble.detail
 
     @pytest.mark.parametrize("text", ["", "soon", "2024-01-01T00:00:00", "9999-12-31T23:59:59-14:00", "\x00"])
     def test_a_clock_that_is_none_is_passed_over(self, host, text):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import ClassVar
 
@@ -160,9 +161,13 @@ class Task(Row, Lifecycle):
     def expire(self, *, reason: str, now: datetime) -> bool:
         return self._move_to(S.EXPIRED, by=None, reason=reason, now=now, finished_at=now, waiting=None)
 
-    def assign(self, *, reason: str, now: datetime) -> bool:
-        """Take the next epoch; the caller writes the attempt of it in the same transaction."""
-        return self._move_to(S.ASSIGNED, by=None, reason=reason, now=now, epoch=self.epoch + 1, waiting=None)
+    @classmethod
+    def assign_all(cls, reasons: Mapping[Task, str], *, now: datetime) -> None:
+        """Take the next epoch for each of these, which the caller locked; it writes their attempts with it.
+
+        Two statements for all: a pass of the matcher may assign thousands.
+        """
+        cls._move_all_to(S.ASSIGNED, reasons, now=now, epoch=F("epoch") + 1, waiting=None)
 
     def start(self, *, by: object, now: datetime) -> bool:
         return self._move_to(
@@ -182,7 +187,19 @@ class Task(Row, Lifecycle):
         return self._move_to(S.FAILED, by=by, reason=reason, now=now, finished_at=now, waiting=None, **outcome)
 
     def _record_move(self, old: str, new: str, *, by: object | None, reason: str, now: datetime) -> None:
-        TaskEvent.objects.create(
+        self._event(old, new, by=by, reason=reason, now=now).save(force_insert=True)
+        hint(f"task:{self.pk}")
+
+    @classmethod
+    def _record_moves(cls, old: str, new: str, *, reasons: Mapping[Task, str], now: datetime) -> None:
+        TaskEvent.objects.bulk_create(
+            task._event(old, new, by=None, reason=reason, now=now) for task, reason in reasons.items()
+        )
+        for task in reasons:
+            hint(f"task:{task.pk}")
+
+    def _event(self, old: str, new: str, *, by: object | None, reason: str, now: datetime) -> TaskEvent:
+        return TaskEvent(
             task=self,
             from_status=old,
             to_status=new,
@@ -191,4 +208,3 @@ class Task(Row, Lifecycle):
             reason=reason,
             at=now,
         )
-        hint(f"task:{self.pk}")

@@ -12,6 +12,7 @@ from django.conf import settings
 from gaas.lib.errors import DomainError
 from gaas.lib.retry import retried
 from gpus.models import Host
+from gpus.services import note_failure, note_success
 from tasks.choices import AttemptStatus, Fault, TaskStatus
 from tasks.meter import metered_ms
 from tasks.models import Attempt, Task
@@ -47,6 +48,9 @@ class StopRequested(DomainError):
     status = 409
     code = "stop_requested"
 
+
+# Ends by the host's fault that say nothing against it: what was asked for does not go anywhere, or it was announced.
+_NOT_ITS_FAILURE = frozenset({"bad_payload", "executor", "agent_stopped", "host_shutdown", "cancelled"})
 
 # What an end is called where the agent gives it no name.
 _CODES: dict[str, str] = {AttemptStatus.FAILED: "exit_code", AttemptStatus.TIMED_OUT: "time_limit"}
@@ -126,6 +130,8 @@ def finish(*, attempt_id: UUID, host: Host, report: Report, now: datetime) -> Ta
         log_sha256=report.log_sha256,
         log_lost_from=report.log_lost_from,
     )
+    if attempt.fault in (Fault.USER, Fault.NONE):
+        note_success(host)
     return task
 
 
@@ -149,7 +155,8 @@ def close(
 
     `until` bounds what is metered: the finish, or the last acknowledged sync of a host that was lost.
     1. Meter. 2. Close the attempt, which frees its GPUs. 3. Decide the task's next state. 4. At its end
-    settle. 5. Wake the matcher: GPUs are free, or the task is back in the queue.
+    settle. 5. Hold against the host what was its fault. 6. Wake the matcher: GPUs are free, or the task is back
+    in the queue.
     """
     had_started = attempt.started_at is not None
     elapsed = attempt.elapsed_ms if elapsed_ms is None else elapsed_ms
@@ -180,10 +187,28 @@ def close(
             retries=task.retries,
             infra_retries=settings.INFRA_RETRIES,
             time_left_ms=attempt.limit_ms - charged_now,
+            hosts_lost=_hosts_lost(task) if status == AttemptStatus.LOST and had_started else 0,
+            poison_hosts=settings.POISON_HOSTS,
         )
     )
     _move_on(task, chosen, by=by, exit_code=exit_code, result=result, now=now)
+    is_loss = status == AttemptStatus.LOST
+    if is_loss or (fault == Fault.HOST and code not in _NOT_ITS_FAILURE):
+        note_failure(
+            host_id=attempt.host_id,
+            task_id=task.pk,
+            is_loss=is_loss,
+            offered_at=attempt.offered_at,
+            sentence=detail or code,
+            now=now,
+        )
     schedule_soon()
+
+
+def _hosts_lost(task: Task) -> int:
+    """Count the different hosts that were lost while this task ran on them."""
+    lost = task.attempts.filter(status=AttemptStatus.LOST, started_at__isnull=False)
+    return lost.order_by().values("host").distinct().count()
 
 
 def _move_on(task: Task, chosen: Next, *, by: object | None, exit_code: int | None, result: Any, now: datetime) -> None:

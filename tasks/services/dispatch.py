@@ -15,8 +15,8 @@ from gpus.models import GPU
 from gpus.services import wake_hosts
 from tasks.choices import TaskStatus
 from tasks.models import Attempt, AttemptGPU, Scheduler, Task
-from tasks.placement import Need, Placement, Reason, fits, place, why_none
-from tasks.services.field import need_of, slot_of, slots
+from tasks.placement import Field, Fleet, Need, Placement, Reason, fits
+from tasks.services.field import need_of, slots
 from tasks.sql import one_pass_at_a_time
 
 # So many tasks are read at once, and so many in a pass at the most while GPUs are left. The first page may be full of
@@ -55,7 +55,7 @@ def _run_pass(now: datetime) -> int:
     page = list(rows[:PAGE])
     if not page:
         return 0
-    free = slots(GPU.objects.free(now=now))
+    field = Field(slots(GPU.objects.free(now=now)))
     refused: dict[UUID, set[UUID]] = defaultdict(set)
     since = now - timedelta(seconds=settings.HOST_COOL_DOWN_SECONDS)
     for task_id, host_id in Attempt.objects.refused_since(since).values_list("task_id", "host_id"):
@@ -67,11 +67,8 @@ def _run_pass(now: datetime) -> int:
         of_page = {task.pk: need_of(task, not_on=frozenset(refused.get(task.pk, ()))) for task in page}
         queue += page
         needs |= of_page
-        placed = place(of_page.values(), free)
-        placements += placed
-        taken = {gpu_id for placement in placed for gpu_id in placement.gpu_ids}
-        free = [slot for slot in free if slot.gpu_id not in taken]
-        is_last = len(page) < PAGE or not free or len(queue) >= QUEUE_DEPTH
+        placements += field.place(of_page.values())
+        is_last = len(page) < PAGE or field.is_empty or len(queue) >= QUEUE_DEPTH
         page = [] if is_last else list(rows[len(queue) : len(queue) + PAGE])
     offered = _offer(placements, needs, now) if placements else set()
     left = [task for task in queue if task.pk not in offered]
@@ -82,12 +79,12 @@ def _run_pass(now: datetime) -> int:
 
 def _tell_why(left: list[Task], needs: dict[UUID, Need]) -> None:
     """Store why each of these waits, where that is another reason than before: one UPDATE a reason."""
-    listed = slots(GPU.objects.listed())
+    fleet = Fleet(slots(GPU.objects.listed()))
     changed: dict[Reason, list[UUID]] = defaultdict(list)
     reasons: dict[tuple[object, ...], Reason] = {}
     for task in left:
         terms = needs[task.pk].terms
-        reason = reasons.get(terms) or reasons.setdefault(terms, why_none(needs[task.pk], listed))
+        reason = reasons.get(terms) or reasons.setdefault(terms, fleet.why_none(needs[task.pk]))
         if task.waiting != reason.as_json():
             changed[reason].append(task.pk)
     for reason, ids in changed.items():
@@ -109,18 +106,18 @@ def _offer(placements: list[Placement], needs: dict[UUID, Need], now: datetime) 
             .order_by("pk")
         )
         still = {task.pk: task for task in locked}
-        free = {gpu.pk: gpu for gpu in GPU.objects.free(now=now).filter(pk__in=gpu_ids)}
-        attempts, links, hosts = [], [], set()
+        free = {slot.gpu_id: slot for slot in slots(GPU.objects.free(now=now).filter(pk__in=gpu_ids))}
+        attempts, links, reasons = [], [], {}
         for task_id, placement in wanted.items():
             if task_id not in still or not all(
-                gpu_id in free and fits(needs[task_id], slot_of(free[gpu_id])) for gpu_id in placement.gpu_ids
+                gpu_id in free and fits(needs[task_id], free[gpu_id]) for gpu_id in placement.gpu_ids
             ):
                 continue
             task = still[task_id]
-            task.assign(reason=f"Offered to {free[placement.gpu_ids[0]].host.name}.", now=now)
+            reasons[task] = f"Offered to {free[placement.gpu_ids[0]].host_name}."
             attempt = Attempt(
                 task=task,
-                epoch=task.epoch,
+                epoch=task.epoch + 1,
                 host_id=placement.host_id,
                 offered_at=now,
                 limit_ms=time_left_ms(task),
@@ -130,11 +127,11 @@ def _offer(placements: list[Placement], needs: dict[UUID, Need], now: datetime) 
                 AttemptGPU(attempt=attempt, gpu_id=gpu_id, price_per_hour=free[gpu_id].price_per_hour)
                 for gpu_id in placement.gpu_ids
             ]
-            hosts.add(placement.host_id)
+        Task.assign_all(reasons, now=now)
         Attempt.objects.bulk_create(attempts)
         AttemptGPU.objects.bulk_create(links)
-        if hosts:
-            wake_hosts(sorted(hosts))
+        if attempts:
+            wake_hosts(attempt.host_id for attempt in attempts)
     return {attempt.task_id for attempt in attempts}
 
 

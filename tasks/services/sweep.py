@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import F
 
 from accounts.ledger.services import release
 from gpus.models import Host
@@ -21,6 +22,7 @@ from tasks.services.wakes import schedule_soon
 log = logging.getLogger("app")
 
 BATCH = 200
+EVER = datetime(2000, 1, 1, tzinfo=UTC)  # before the first tick of all
 
 
 def sweep(*, now: datetime) -> None:
@@ -38,22 +40,35 @@ def sweep(*, now: datetime) -> None:
 
 
 def is_back_from_a_gap(*, now: datetime) -> bool:
-    """Note this tick; after a start or a gap extend every live lease by one period and say so.
+    """Note this tick; after a start, a gap or a jump of the clock see to the leases, and say so.
+
+    Who was heard since the gap before this one, and had a lease at the last tick, has one for a period from now. Of
+    who was silent then the gap does not count: as much is left of its lease, or of its reconnect window, as was at the
+    last tick. So a platform that starts again and again renews nobody for ever, and nobody who was lost already.
 
     Locks as a pass of the matcher takes them: hosts by id → scheduler.
     """
-    last = Scheduler.objects.values_list("last_sweep_at", flat=True).get(pk=1)
+    last, before = Scheduler.objects.values_list("last_sweep_at", "sweeping_since").get(pk=1)
     state = Scheduler.objects.filter(pk=1)
     gap = timedelta(seconds=max(4 * settings.SWEEP_SECONDS, settings.LEASE_SECONDS / 2))
-    if last is not None and now - last < gap:
+    if last is not None and abs(now - last) < gap:
         state.update(last_sweep_at=now)
         return False
-    extended = now + timedelta(seconds=settings.LEASE_SECONDS)
-    voided_before = (last or now) - timedelta(seconds=settings.RECONNECT_SECONDS)
     with transaction.atomic():
-        live = Host.objects.filter(lease_expires_at__gt=voided_before, lease_expires_at__lt=extended)
-        ids = list(live.select_for_update().order_by("pk").values_list("pk", flat=True))
-        Host.objects.filter(pk__in=ids).update(lease_expires_at=extended)
+        last = last or EVER
+        granted = Host.objects.filter(lease_expires_at__gt=last - timedelta(seconds=settings.RECONNECT_SECONDS))
+        rows = granted.select_for_update().order_by("pk").values_list("pk", "lease_expires_at", "last_sync_at")
+        heard: list[UUID] = []
+        silent: list[UUID] = []
+        for pk, expires_at, heard_at in list(rows):
+            is_live = (
+                expires_at is not None
+                and expires_at > last
+                and (before is None or (heard_at is not None and heard_at > before))
+            )
+            (heard if is_live else silent).append(pk)
+        Host.objects.filter(pk__in=heard).update(lease_expires_at=now + timedelta(seconds=settings.LEASE_SECONDS))
+        Host.objects.filter(pk__in=silent).update(lease_expires_at=F("lease_expires_at") + (now - last))
         state.update(last_sweep_at=now, sweeping_since=now)
     return True
 

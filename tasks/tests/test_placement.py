@@ -101,6 +101,27 @@ class TestProperties:
                 assert place([need], rest) == []
 
     @given(needs, slots)
+    def test_each_gets_what_looking_at_every_host_would_find(self, asked, free):
+        rest, expected = list(free), []
+        for need in asked:
+            ranked = []
+            for host in dict.fromkeys(slot.host_id for slot in free):
+                on_host = [slot for slot in rest if slot.host_id == host]
+                usable = sorted(
+                    (slot for slot in on_host if fits(need, slot)),
+                    key=lambda slot: (slot.vram_mib, slot.price_per_hour, str(slot.gpu_id)),
+                )[: need.gpus]
+                if len(usable) == need.gpus and host not in need.not_on:
+                    sums = (sum(s.vram_mib for s in usable), sum(s.price_per_hour for s in usable), len(on_host))
+                    ranked.append((sums, usable))
+            if ranked:
+                chosen = min(ranked, key=lambda pair: pair[0])[1]
+                expected.append((need.task_id, tuple(slot.gpu_id for slot in chosen)))
+                rest = [slot for slot in rest if slot not in chosen]
+
+        assert [(placement.task_id, placement.gpu_ids) for placement in place(asked, free)] == expected
+
+    @given(needs, slots)
     def test_who_comes_first_is_served_as_if_alone(self, asked, free):
         if asked:
             assert place(asked[:1], free) == place(asked, free)[: len(place(asked[:1], free))]

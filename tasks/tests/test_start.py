@@ -89,7 +89,7 @@ class TestFence:
 
     def test_a_revoked_host_is_nobody(self, rig, offer, olga):
         rig.host.revoke(by=olga, now=clock.now())
-        refused(start(rig, offer), 401, "authentication_failed")
+        refused(start(rig, offer), 401, "host_revoked")
 
     @pytest.mark.parametrize(
         ("field", "value"),

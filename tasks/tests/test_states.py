@@ -44,6 +44,31 @@ def test_tasks(alice, old, new):
     assert TaskEvent.objects.count() == events + (new in Task.TRANSITIONS[old])
 
 
+class TestManyAtOnce:
+    def test_they_move_with_an_event_each(self, alice, dana):
+        tasks = [an_approved_task(alice, dana, limit_ms=1000) for _ in range(3)]
+        tasks = list(Task.objects.order_by("id"))
+        Task.assign_all({task: f"to {number}" for number, task in enumerate(tasks)}, now=clock.now())
+        assert list(Task.objects.order_by("id").values_list("status", "epoch")) == [("ASSIGNED", 1)] * 3
+        events = TaskEvent.objects.filter(to_status="ASSIGNED").order_by("task_id")
+        assert [(event.from_status, event.reason) for event in events] == [("APPROVED", f"to {n}") for n in range(3)]
+
+    def test_none_moves_when_one_is_elsewhere(self, alice, dana):
+        for _ in range(2):
+            an_approved_task(alice, dana, limit_ms=1000)
+        tasks = list(Task.objects.order_by("id"))
+        Task.objects.filter(pk=tasks[0].pk).update(status="CANCELLED", finished_at=clock.now())
+        with pytest.raises(IllegalTransition):
+            Task.assign_all(dict.fromkeys(tasks, ""), now=clock.now())
+        assert Task.objects.get(pk=tasks[1].pk).status == "APPROVED"
+
+    def test_none_moves_along_no_way(self, alice):
+        task = a_task(alice)
+        with pytest.raises(IllegalTransition):
+            Task.assign_all({task: ""}, now=clock.now())
+        assert Task.objects.get().status == "PENDING"
+
+
 @pytest.mark.parametrize("new", AttemptStatus.values)
 @pytest.mark.parametrize("old", AttemptStatus.values)
 def test_attempts(alice, dana, olga, old, new):

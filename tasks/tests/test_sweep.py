@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -25,6 +25,13 @@ def sweep(after: float = 0) -> None:
     """Run a tick that many seconds from now, as one of an unbroken row of ticks."""
     now = clock.now() + timedelta(seconds=after)
     Scheduler.objects.update(last_sweep_at=now - timedelta(seconds=5), sweeping_since=now - timedelta(days=1))
+    services.sweep(now=now)
+
+
+def sweep_at(began: datetime, seconds: int) -> None:
+    """Run the next tick of a row that goes on, so many seconds after a moment."""
+    now = began + timedelta(seconds=seconds)
+    Scheduler.objects.update(last_sweep_at=now - timedelta(seconds=5))
     services.sweep(now=now)
 
 
@@ -123,6 +130,7 @@ class TestLostHosts:
         assert rig.finish(offer, status=409)["errors"][0]["code"] == "lease_lost"
 
     def test_six_losses_end_the_task(self, rig, alice, dana, settings):
+        settings.HOST_FAILURES = 100
         task = an_approved_task(alice, dana)
         for _ in range(settings.INFRA_RETRIES + 1):
             running_on(rig)
@@ -139,7 +147,7 @@ class TestGap:
         an_approved_task(alice, dana)
         running_on(rig)
         now = clock.now() + timedelta(hours=1)
-        Scheduler.objects.update(last_sweep_at=now - timedelta(minutes=59))
+        Scheduler.objects.update(last_sweep_at=now - timedelta(minutes=59, seconds=30))
 
         services.sweep(now=now)
 
@@ -153,6 +161,40 @@ class TestGap:
 
     def test_the_first_tick_ever_is_a_gap_too(self, rig):
         now = clock.now() + timedelta(seconds=200)
+        services.sweep(now=now)
+        assert Host.objects.get().lease_expires_at == now + timedelta(seconds=60)
+
+    def test_of_a_host_that_was_silent_before_the_gap_does_not_count(self, rig, alice, dana):
+        an_approved_task(alice, dana)
+        running_on(rig)
+        now = clock.now() + timedelta(hours=1)
+        silent_since = now - timedelta(minutes=30, seconds=100)
+        Host.objects.update(lease_expires_at=silent_since)
+        Scheduler.objects.update(last_sweep_at=now - timedelta(minutes=30))
+
+        services.sweep(now=now)
+
+        # Not reachable, so nothing new is given to it; as much of its window is left as there was.
+        assert Host.objects.get().lease_expires_at == now - timedelta(seconds=100)
+        sweep_at(now, 199)
+        assert Attempt.objects.get().status == "RUNNING"
+        sweep_at(now, 201)
+        assert Attempt.objects.get().status == "LOST"
+
+    def test_a_platform_that_starts_again_and_again_renews_nobody_for_ever(self, rig, alice, dana):
+        an_approved_task(alice, dana)
+        running_on(rig)
+        now = clock.now()
+        Scheduler.objects.update(last_sweep_at=now)
+        for minutes in range(1, 4):
+            services.sweep(now=now + timedelta(minutes=minutes))
+            sweep_at(now + timedelta(minutes=minutes), 5)
+        # Heard before the first gap, so it had a period after that, and only what was left of it after the others.
+        assert Host.objects.get().lease_expires_at < now + timedelta(minutes=4)
+
+    def test_a_clock_that_jumps_back_leaves_nobody_a_lease_for_an_hour(self, rig):
+        now = clock.now() - timedelta(hours=1)
+        Scheduler.objects.update(last_sweep_at=clock.now())
         services.sweep(now=now)
         assert Host.objects.get().lease_expires_at == now + timedelta(seconds=60)
 
