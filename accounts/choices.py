@@ -78,5 +78,6 @@ class Scope(models.TextChoices):
     GPUS_READ = "gpus:read", "See hosts and GPUs"
     GPUS_WRITE = "gpus:write", "Add and run hosts, offer GPUs"
     PAYMENTS_READ = "payments:read", "See payments, statements and charges"
+    PAYMENTS_WRITE = "payments:write", "Begin, cancel and refund payments"
     AI_USE = "ai:use", "Use models, datasets and chats"
     APPROVALS_WRITE = "approvals:write", "Decide on tasks and quota requests"

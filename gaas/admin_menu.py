@@ -36,6 +36,10 @@ MENU: list[tuple[str, list[tuple[str, str, str]]]] = [
     (
         "Hours and money",
         [
+            ("Payments", "payments", "payments.payment"),
+            ("Refunds", "undo", "payments.refund"),
+            ("Disputes", "gavel", "payments.dispute"),
+            ("To review", "rule_folder", "payments.review"),
             ("Charges", "receipt_long", "payments.charge"),
             ("Balances", "account_balance", "ledger.balance"),
             ("Transfers", "swap_horiz", "ledger.transfer"),

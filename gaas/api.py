@@ -23,6 +23,7 @@ FROM_THE_ROOT = {
     "hosts": "host-list",
     "tasks": "task-list",
     "approvals": "approval-list",
+    "payments": "payment-list",
 }
 
 
@@ -39,8 +40,9 @@ class RootView(StrictQuery, APIView):
         return Response({name: reverse(route, request=request) for name, route in FROM_THE_ROOT.items()})
 
 
+MODULES = ("accounts.api.urls", "gpus.api.urls", "payments.api.urls", "tasks.api.urls")
 routes = [path("", RootView.as_view(), name="api-root")]
-routes += [path("", include(module)) for module in ("accounts.api.urls", "gpus.api.urls", "tasks.api.urls")]
+routes += [path("", include(module)) for module in MODULES]
 agent_routes = [path("", include(module)) for module in ("gpus.api.agent_urls", "tasks.agent_api.urls")]
 
 urlpatterns = [

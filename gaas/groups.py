@@ -20,6 +20,9 @@ VIEW_OF_PEOPLE = frozenset(
     f"accounts.view_{name}"
     for name in ("user", "account", "membership", "invitation", "caprule", "approvalthreshold", "quotarequest")
 )
+VIEW_OF_PAYMENTS = frozenset(
+    f"payments.view_{name}" for name in ("charge", "payment", "paymentevent", "refund", "dispute", "review")
+)
 
 GROUPS: dict[str, frozenset[str]] = {
     # Say yes or no to tasks and to requests for hours.
@@ -51,8 +54,9 @@ GROUPS: dict[str, frozenset[str]] = {
         "accounts.view_quotarequest",
         "accounts.change_quotarequest",
         "accounts.view_budgetalert",
-        "payments.view_charge",
-    },
+    }
+    | VIEW_OF_PAYMENTS
+    | {"payments.add_payment", "payments.refund_payment", "payments.change_review"},
     # Help people: log-ins, memberships, letters, tasks that went wrong.
     "Support": VIEW_OF_PEOPLE
     | VIEW_OF_TASKS
@@ -90,8 +94,8 @@ GROUPS: dict[str, frozenset[str]] = {
         "axes.view_accessattempt",
         "ledger.view_transferseal",
         "outbox.view_mail",
-        "payments.view_charge",
-    },
+    }
+    | VIEW_OF_PAYMENTS,
 }
 
 

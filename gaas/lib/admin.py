@@ -14,7 +14,7 @@ from django.db import connections, models
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from simple_history.admin import SimpleHistoryAdmin
-from unfold.admin import ModelAdmin
+from unfold.admin import ModelAdmin, TabularInline
 
 # No row says more; and SQLite breaks off at a pattern of 50 kB.
 MAX_SEARCH = 500
@@ -127,3 +127,22 @@ class HistoryAdmin(SimpleHistoryAdmin):
         if request.method != "GET":
             raise PermissionDenied("A policy is changed by its verbs, not by going back to an old version.")
         return super().history_form_view(request, object_id, version_id, extra_context)
+
+
+class ReadOnlyInline(TabularInline):
+    """Show what belongs to a row on its page, newest first; whoever sees the row sees it."""
+
+    extra = 0
+    can_delete = False
+    show_change_link = False
+    hide_title = True
+    ordering = ("-id",)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True

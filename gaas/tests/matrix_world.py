@@ -30,6 +30,7 @@ from gaas.lib import clock
 from gaas.tests.cast import PASSWORD
 from gpus import services as gpus
 from gpus.tests.fleet import a_device, an_active_host, some_facts
+from payments import services as payments
 from tasks import services as tasks
 from tasks.choices import StepKind
 from tasks.models import Attempt
@@ -57,6 +58,7 @@ class World:
         self._keys()
         self._fleet()
         self._work()
+        self._money()
 
     def __getattr__(self, name: str) -> Any:
         return self.rows[name]
@@ -158,6 +160,20 @@ class World:
             "draining_host": draining,
             "joining_host": joining,
         }
+
+    def _money(self) -> None:
+        now = clock.now()
+        self.rows["payment"] = payments.start_payment(
+            account=self.lab, provider="manual", amount=7_000_000, by=self.users["owner"], now=now
+        )
+        self.rows["paid"] = payments.record_payment(
+            account=self.lab,
+            amount=9_000_000,
+            method="cash",
+            reference=f"{SECRET} receipt",
+            by=self.users["superuser"],
+            now=now,
+        )
 
     def _work(self) -> None:
         staff, member, now = self.users["superuser"], self.users["member"], clock.now()

@@ -4,31 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpRequest
-from unfold.admin import TabularInline
 from unfold.decorators import display
 
+from gaas.lib.admin import ReadOnlyInline
 from tasks.admin import looks
 from tasks.choices import TaskStatus
 from tasks.models import ApprovalStep, Attempt, TaskEvent
-
-
-class ReadOnlyInline(TabularInline):
-    extra = 0
-    can_delete = False
-    show_change_link = False
-    hide_title = True
-    ordering = ("-id",)
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # Who may see the task may see what happened to it.
-        return True
 
 
 class StepInline(ReadOnlyInline):

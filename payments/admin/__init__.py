@@ -1,0 +1,3 @@
+from payments.admin import charges, disputes, payments, refunds, reviews
+
+__all__ = ["charges", "disputes", "payments", "refunds", "reviews"]

@@ -1,0 +1,74 @@
+"""Bodies of payments and refunds, in and out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from gaas.lib.rest.fields import TextField, UsdField
+from gaas.lib.rest.serializers import StrictSerializer
+from payments.choices import PaymentStatus, Provider, RefundStatus
+from payments.models import Payment
+
+
+class PaymentCreateSerializer(StrictSerializer):
+    provider = serializers.ChoiceField(choices=Provider.choices)
+    amount_usd = UsdField()
+    account = serializers.UUIDField(required=False, help_text="Into whose wallet; the caller's own by default.")
+
+
+class RefundCreateSerializer(StrictSerializer):
+    amount_usd = UsdField(required=False, help_text="All that can be sent back by default.")
+    reason = TextField(max_length=2000, lines=True)
+
+
+class RefundSerializer(serializers.Serializer):
+    id = serializers.UUIDField()
+    amount_usd = UsdField(source="amount")
+    amount_microusd = serializers.IntegerField(source="amount")
+    reason = serializers.CharField()
+    status = serializers.ChoiceField(choices=RefundStatus.choices)
+    created_at = serializers.DateTimeField()
+    ended_at = serializers.DateTimeField(allow_null=True)
+
+
+class PaymentEventSerializer(serializers.Serializer):
+    subject = serializers.CharField()
+    from_status = serializers.CharField()
+    to_status = serializers.CharField()
+    by = serializers.CharField(source="by_label")
+    reason = serializers.CharField()
+    at = serializers.DateTimeField()
+
+
+class PaymentSerializer(serializers.Serializer):
+    """Show a payment; `instructions` say what the payer has to do, as the provider gave them."""
+
+    id = serializers.UUIDField()
+    account = serializers.UUIDField(source="account_id")
+    provider = serializers.ChoiceField(choices=Provider.choices)
+    status = serializers.ChoiceField(choices=PaymentStatus.choices)
+    amount_usd = UsdField(source="amount")
+    amount_microusd = serializers.IntegerField(source="amount")
+    received_usd = UsdField(source="received")
+    refunded_usd = UsdField(source="refunded")
+    disputed_usd = UsdField(source="disputed")
+    reference = serializers.CharField()
+    instructions = serializers.DictField()
+    failure = serializers.SerializerMethodField()
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField(allow_null=True)
+    paid_at = serializers.DateTimeField(allow_null=True)
+
+    @extend_schema_field({"type": "object", "nullable": True, "additionalProperties": {"type": "string"}})
+    def get_failure(self, payment: Payment) -> dict[str, Any] | None:
+        if not payment.failure_code:
+            return None
+        return {"code": payment.failure_code, "detail": payment.failure_detail}
+
+
+class PaymentDetailSerializer(PaymentSerializer):
+    refunds = RefundSerializer(many=True)
+    events = PaymentEventSerializer(many=True)

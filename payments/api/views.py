@@ -1,0 +1,101 @@
+"""Payments into wallets: an owner begins them, everybody in the account sees them, staff send them back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Prefetch
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.decorators import action
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from accounts.models import Account
+from gaas.lib import clock
+from gaas.lib.errors import NotFound
+from gaas.lib.rest.etag import ETagMixin
+from gaas.lib.rest.filters import SparseFields
+from gaas.lib.rest.serializers import NoFields
+from gaas.outbox.api import Idempotent
+from payments import services
+from payments.api.filters import PaymentFilter
+from payments.api.serializers import (
+    PaymentCreateSerializer,
+    PaymentDetailSerializer,
+    PaymentSerializer,
+    RefundCreateSerializer,
+    RefundSerializer,
+)
+from payments.models import Payment, PaymentEvent
+
+
+class PaymentViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, RetrieveModelMixin, GenericViewSet):
+    """Payments of the accounts that the caller belongs to."""
+
+    queryset = Payment.objects.none()
+    key_scope = "payments"
+    key_required_for = ("create", "refund")
+    serializer_class = PaymentSerializer
+    filterset_class = PaymentFilter
+
+    def get_queryset(self) -> Any:
+        seen = Payment.objects.visible_to(self.request.user).select_related("account")
+        if self.action != "retrieve":
+            return seen
+        return seen.prefetch_related("refunds", Prefetch("events", PaymentEvent.objects.order_by("id")))
+
+    def get_serializer_class(self) -> type:
+        # An action's own stands in serializer_class; `create` and `retrieve` share their routes with others.
+        own = {"create": PaymentCreateSerializer, "retrieve": PaymentDetailSerializer}
+        return own.get(self.action) or super().get_serializer_class()
+
+    @extend_schema(request=PaymentCreateSerializer, responses={201: PaymentSerializer})
+    def create(self, request: Request, version: str) -> Response:
+        """Begin a payment into a wallet. Its provider is told next: read it again for what to do."""
+        data = self._read()
+        payment = services.start_payment(
+            account=self._account(data),
+            provider=data["provider"],
+            amount=data["amount_usd"],
+            by=request.user,
+            now=clock.now(),
+        )
+        return Response(PaymentSerializer(payment).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=NoFields, responses=PaymentSerializer)
+    @action(detail=True, methods=["post"], serializer_class=NoFields)
+    def cancel(self, request: Request, version: str, pk: str) -> Response:
+        """Give up a payment that nobody paid."""
+        payment = self.get_object()
+        self._read()
+        cancelled = services.cancel_payment(payment=payment, by=request.user, now=clock.now())
+        return Response(PaymentSerializer(cancelled).data)
+
+    @extend_schema(request=RefundCreateSerializer, responses={201: RefundSerializer})
+    @action(detail=True, methods=["post"], serializer_class=RefundCreateSerializer)
+    def refund(self, request: Request, version: str, pk: str) -> Response:
+        """Send a payment back, whole or in part: for staff."""
+        payment, data = self.get_object(), self._read()
+        made = services.request_refund(
+            payment_id=payment.pk,
+            amount=data.get("amount_usd", payment.refundable),
+            reason=data["reason"],
+            by=request.user,
+            now=clock.now(),
+        )
+        return Response(RefundSerializer(made).data, status=status.HTTP_201_CREATED)
+
+    def _read(self) -> dict[str, Any]:
+        serializer = self.get_serializer(data=self.request.data)
+        serializer.is_valid(raise_exception=True)
+        return serializer.validated_data
+
+    def _account(self, data: dict[str, Any]) -> Account:
+        seen = Account.objects.visible_to(self.request.user)
+        account = seen.filter(pk=data.get("account") or self.request.user.default_account.pk).first()
+        if account is None:
+            raise NotFound("No such account, or not one that you see.", attr="account")
+        return account

@@ -1,0 +1,8 @@
+from payments.models.charge import Charge
+from payments.models.dispute import Dispute
+from payments.models.event import PaymentEvent
+from payments.models.payment import Payment
+from payments.models.refund import Refund
+from payments.models.review import Review
+
+__all__ = ["Charge", "Dispute", "Payment", "PaymentEvent", "Refund", "Review"]

@@ -1,0 +1,87 @@
+"""Through whom money comes in: one module a provider, all behind the same few calls.
+
+A provider only talks to the outside. It never writes rows and is never called inside a transaction: the
+services store its answer. To add one, write a class with these methods, put it into `PROVIDERS`, add its name
+to `payments.choices.Provider`, and let `docs/payments.md` say how it is set up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from gaas.lib.errors import DomainError
+from payments.choices import Provider as Name
+from payments.models import Payment, Refund
+
+
+class ProviderNotSetUp(DomainError):
+    """Refuse a way of paying that this platform has not set up."""
+
+    code = "provider_not_set_up"
+
+    def __init__(self, name: str) -> None:
+        known = ", ".join(sorted(PROVIDERS)) or "none"
+        super().__init__(f"Payments by {name} are not set up here. Set up: {known}.", attr="provider")
+
+
+class ProviderUnreachable(Exception):
+    """State that nothing is known: the provider did not answer, or answered that it cannot now."""
+
+
+class ProviderRefused(Exception):
+    """State that the provider said no, finally. `code` is a word of ours, `detail` a sentence for people."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code, self.detail = code, detail
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Say under which name the provider knows a payment, and what the payer has to do."""
+
+    provider_id: str = ""
+    instructions: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Say how the provider sees a payment or a refund at this moment.
+
+    `state` is pending, succeeded, failed or cancelled; `amount` in micro-dollars is what came in.
+    """
+
+    state: str
+    amount: int = 0
+    currency: str = "USD"
+    failure: str = ""  # why it failed, as a word such as card_declined
+    detail: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class PaymentProvider(Protocol):
+    """Talk to one provider. Each call raises ProviderUnreachable or ProviderRefused, and may be repeated."""
+
+    def begin(self, payment: Payment) -> Begun:
+        """Make the payment known there, by our key: called twice, it is one payment."""
+
+    def look(self, payment: Payment) -> Seen:
+        """Ask how it stands."""
+
+    def give_up(self, payment: Payment) -> Seen:
+        """Cancel it there if nothing was paid; answer how it stands then."""
+
+    def refund(self, refund: Refund) -> tuple[str, Seen]:
+        """Send a part back, by our key; give the provider's id of the refund and how it stands."""
+
+
+PROVIDERS: dict[str, PaymentProvider] = {}
+
+
+def provider_of(name: str) -> PaymentProvider:
+    """Give the provider, or raise ProviderNotSetUp. Manual payments have none: people are their provider."""
+    try:
+        return PROVIDERS[name]
+    except KeyError:
+        raise ProviderNotSetUp(Name(name).label) from None

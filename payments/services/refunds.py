@@ -1,0 +1,258 @@
+"""Money that goes back to who paid it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+
+from accounts.ledger.services import Leg, capture, hold, release, transfer
+from accounts.models import User
+from accounts.services.hours import wallet_balance
+from gaas.lib.amounts import show_micro
+from gaas.lib.errors import Conflict, DomainError, NotAllowed
+from gaas.lib.retry import retried
+from payments.choices import PAYMENT_REFUNDABLE, PaymentStatus, Provider, RefundStatus
+from payments.models import Payment, PaymentEvent, Refund
+from payments.providers import ProviderRefused, ProviderUnreachable, Seen, provider_of
+from payments.services.credit import clearing, locked
+from payments.services.debts import repay_debt, take_back
+from payments.services.manual import limit_of_one_person
+
+AGAIN = timedelta(minutes=1)
+
+
+class RefundTooLarge(DomainError):
+    """Refuse to send back more than came in and was not sent back or contested before."""
+
+    code = "refund_too_large"
+    depends_on_state = True
+
+
+class OwnRefund(NotAllowed):
+    """Refuse to let one person alone send much money out."""
+
+    code = "own_refund"
+
+
+@retried
+def request_refund(*, payment_id: UUID, amount: int, reason: str, by: User, now: datetime) -> Refund:
+    """Hold the amount in the wallet, and have it sent back; above MANUAL_PAYMENT_LIMIT_USD after a second person's yes.
+
+    Raises NotAllowed, Conflict where nothing came in, RefundTooLarge, InsufficientBalance where it was spent.
+    Locks: account → payment → balance.
+    """
+    _require_clerk(by)
+    if not reason.strip():
+        raise DomainError("Give a reason: the payer will read it.", code="required", attr="reason")
+    payment = locked(payment_id)
+    if payment.status not in PAYMENT_REFUNDABLE:
+        raise Conflict(f"This payment is {payment.get_status_display().lower()}: nothing can be sent back.")
+    if not 0 < amount <= payment.refundable:
+        raise RefundTooLarge(
+            f"Of this payment at most {show_micro(payment.refundable)} USD can be sent back.", attr="amount_usd"
+        )
+    refund = Refund(payment=payment, amount=amount, reason=reason.strip(), requested_by=by)
+    refund.hold = hold(
+        balance=wallet_balance(payment.account),
+        amount=amount,
+        key=f"refund:{refund.pk}",
+        purpose="refund",
+        ref=str(payment.pk),
+    )
+    if payment.provider != Provider.MANUAL and amount <= limit_of_one_person():
+        refund.send_at = now
+    refund.save(force_insert=True)
+    Payment.objects.filter(pk=payment.pk).update(refunding=F("refunding") + amount, updated_at=now)
+    PaymentEvent.note(payment.pk, subject=str(refund), new=refund.status, by=by, reason=refund.reason, now=now)
+    return refund
+
+
+def approve_refund(*, refund: Refund, by: User, now: datetime) -> Refund:
+    """Let a large refund go, as the second person. Raises NotAllowed, OwnRefund, Conflict."""
+    _require_clerk(by)
+    with transaction.atomic():
+        refund = _locked(refund.pk)
+        if refund.status != RefundStatus.REQUESTED or refund.send_at is not None:
+            raise Conflict(f"This refund is {refund.get_status_display().lower()} and waits for nobody's yes.")
+        if refund.payment.provider == Provider.MANUAL:
+            raise Conflict("Send the money yourself, then note the reference under which it went.")
+        if refund.requested_by_id == by.pk:
+            raise OwnRefund("A second person has to approve the refund that you asked for.")
+        Refund.objects.filter(pk=refund.pk).update(approved_by=by, send_at=now, updated_at=now)
+        refund.refresh_from_db()
+    return refund
+
+
+def note_sent(*, refund: Refund, reference: str, by: User, now: datetime) -> Refund:
+    """Note under which reference a refund went by hand. A large one must be noted by a second person."""
+    _require_clerk(by)
+    if not reference.strip():
+        raise DomainError("Give the reference under which the money went.", code="required", attr="reference")
+    if refund.payment.provider != Provider.MANUAL:
+        raise Conflict("The provider sends this refund and tells how it went.")
+    if refund.amount > limit_of_one_person() and refund.requested_by_id == by.pk:
+        raise OwnRefund("A second person has to note that this refund was sent.")
+    return _succeeded(refund_id=refund.pk, by=by, now=now, reference=reference.strip(), approved_by=by)
+
+
+def cancel_refund(*, refund: Refund, by: User, reason: str, now: datetime) -> Refund:
+    """Take a refund back before it is sent; the wallet may spend the amount again."""
+    _require_clerk(by)
+    with transaction.atomic():
+        refund = _locked(refund.pk)
+        if refund.status != RefundStatus.REQUESTED:
+            raise Conflict(f"This refund is {refund.get_status_display().lower()}: it cannot be taken back.")
+        refund.cancel(by=by, now=now, reason=reason)
+        _let_go(refund, now)
+    return refund
+
+
+def send_refund(*, refund_id: UUID, now: datetime) -> Refund:
+    """Call the provider about a refund that is due, and store its answer; safe to call any number of times.
+
+    1. Commit to SENDING. 2. Call with our key, outside any transaction. 3. Store the answer. No answer is UNKNOWN,
+    never failed: the money may be on its way, so it stays held and the same call is made again.
+    """
+    refund = Refund.objects.select_related("payment").get(pk=refund_id)
+    due = Refund.objects.filter(pk=refund.pk, send_at=refund.send_at, send_at__lte=now)
+    if refund.send_at is None or not due.update(send_at=now + AGAIN, updated_at=now):
+        return refund
+    refund.refresh_from_db()
+    refund.send(by=None, now=now, again_at=now + AGAIN)
+    try:
+        provider_id, seen = provider_of(refund.payment.provider).refund(refund)
+    except ProviderRefused as refused:
+        return fail_refund(refund_id=refund.pk, detail=refused.detail, now=now)
+    except ProviderUnreachable as silent:
+        again_at = now + max(AGAIN, (now - refund.created_at) / 4)
+        refund.lose_sight(detail=str(silent) or "The provider did not answer.", now=now, again_at=again_at)
+        return refund
+    if provider_id:
+        Refund.objects.filter(pk=refund.pk).update(provider_id=provider_id, updated_at=now)
+    return apply_refund(refund_id=refund.pk, seen=seen, now=now)
+
+
+def apply_refund(*, refund_id: UUID, seen: Seen, now: datetime) -> Refund:
+    """Do once what a provider's present word about a refund asks for."""
+    if seen.state == "succeeded":
+        return _succeeded(refund_id=refund_id, by=None, now=now)
+    if seen.state in ("failed", "cancelled"):
+        return fail_refund(refund_id=refund_id, detail=seen.detail or "The provider could not send it.", now=now)
+    return Refund.objects.get(pk=refund_id)
+
+
+@retried
+def _succeeded(*, refund_id: UUID, by: User | None, now: datetime, **fields: object) -> Refund:
+    """Capture what was held; once."""
+    refund = _locked(refund_id)
+    if refund.status == RefundStatus.SUCCEEDED:
+        return refund
+    payment = refund.payment
+    refund.succeed(by=by, now=now, **fields)
+    leg = Leg(
+        credit=clearing(payment.provider),
+        amount=refund.amount,
+        kind="refund",
+        key=f"refund:{refund.pk}:sent",
+        ref=str(payment.pk),
+    )
+    capture(hold_id=_hold_of(refund), legs=[leg], final=True, actor="" if by is None else str(by.pk))
+    Payment.objects.filter(pk=payment.pk).update(
+        refunding=F("refunding") - refund.amount, refunded=F("refunded") + refund.amount, updated_at=now
+    )
+    _follow(payment, now)
+    return refund
+
+
+@retried
+def fail_refund(*, refund_id: UUID, detail: str, now: datetime) -> Refund:
+    """Give the amount back to the wallet: out of its hold, or as a transfer where it had been sent."""
+    refund = _locked(refund_id)
+    if refund.status in (RefundStatus.FAILED, RefundStatus.CANCELLED):
+        return refund
+    payment, was_sent = refund.payment, refund.status == RefundStatus.SUCCEEDED
+    refund.fail(detail=detail, by=None, now=now)
+    if not was_sent:
+        _let_go(refund, now)
+        return refund
+    transfer(
+        key=f"refund:{refund.pk}:failed",
+        kind="refund_failed",
+        debit=clearing(payment.provider),
+        credit=wallet_balance(payment.account),
+        amount=refund.amount,
+        ref=str(payment.pk),
+    )
+    repay_debt(account=payment.account, most=refund.amount, key=f"refund:{refund.pk}:debt", ref=str(payment.pk))
+    Payment.objects.filter(pk=payment.pk).update(refunded=F("refunded") - refund.amount, updated_at=now)
+    _follow(payment, now)
+    return refund
+
+
+@retried
+def note_foreign_refund(*, payment_id: UUID, provider_id: str, amount: int, now: datetime) -> Refund | None:
+    """Book a refund that somebody made at the provider: the wallet pays what it has, the rest becomes debt.
+
+    Gives None where it is one of ours, or more than came in: the caller puts that before a person.
+    """
+    payment = locked(payment_id)
+    known = payment.refunds.filter(provider_id=provider_id).first()
+    if known is not None:
+        return known
+    if payment.status not in PAYMENT_REFUNDABLE or not 0 < amount <= payment.refundable:
+        return None
+    refund = Refund(
+        payment=payment,
+        amount=amount,
+        reason="Made at the provider.",
+        status=RefundStatus.SUCCEEDED,
+        is_foreign=True,
+        provider_id=provider_id,
+        sent_at=now,
+        ended_at=now,
+    )
+    refund.save(force_insert=True)
+    PaymentEvent.note(payment.pk, subject=str(refund), new=refund.status, by=None, reason=refund.reason, now=now)
+    take_back(
+        account=payment.account,
+        amount=amount,
+        to=clearing(payment.provider),
+        key=f"refund:{refund.pk}",
+        kind="refund",
+        ref=str(payment.pk),
+    )
+    Payment.objects.filter(pk=payment.pk).update(refunded=F("refunded") + amount, updated_at=now)
+    _follow(payment, now)
+    return refund
+
+
+def _let_go(refund: Refund, now: datetime) -> None:
+    release(hold_id=_hold_of(refund))
+    Payment.objects.filter(pk=refund.payment_id).update(refunding=F("refunding") - refund.amount, updated_at=now)
+
+
+def _hold_of(refund: Refund) -> UUID:
+    if refund.hold_id is None:
+        raise Conflict("This refund was made at the provider: nothing is held for it.")
+    return refund.hold_id
+
+
+def _follow(payment: Payment, now: datetime) -> None:
+    payment.refresh_from_db()
+    if payment.status in PAYMENT_REFUNDABLE or payment.status == PaymentStatus.REFUNDED:
+        payment.stand_as(payment.standing, by=None, now=now)
+
+
+def _locked(refund_id: UUID) -> Refund:
+    payment = locked(Refund.objects.values_list("payment_id", flat=True).get(pk=refund_id))
+    refund = Refund.objects.select_for_update(no_key=True, of=("self",)).get(pk=refund_id)
+    refund.payment = payment
+    return refund
+
+
+def _require_clerk(by: User) -> None:
+    if not by.has_perm("payments.refund_payment"):
+        raise NotAllowed("Sending payments back takes the permission for it.")
