@@ -182,6 +182,8 @@ REGISTRATION = env.str("REGISTRATION", default="open")  # open | invite | domain
 REGISTRATION_DOMAINS = [domain.lower().lstrip("@") for domain in env.list("REGISTRATION_DOMAINS", default=[])]
 REQUIRE_VERIFIED_EMAIL = env.bool("REQUIRE_VERIFIED_EMAIL", default=False)
 STAFF_MFA = env.bool("STAFF_MFA", default=False)
+MAIL_STAFF_APPROVALS = env.bool("MAIL_STAFF_APPROVALS", default=True)
+APPROVAL_LINK_SECONDS = env.int("APPROVAL_LINK_SECONDS", default=259200)
 PASSWORD_RESET_TIMEOUT = env.int("PASSWORD_RESET_SECONDS", default=3600)
 GOOGLE_CLIENT_ID = env.str("GOOGLE_CLIENT_ID", default="")
 GOOGLE_CLIENT_SECRET = env.str("GOOGLE_CLIENT_SECRET", default="")

@@ -6,6 +6,7 @@ import dramatiq
 
 from gaas.lib import clock
 from tasks import services
+from tasks.services.letters import ask_by_mail
 
 
 @dramatiq.actor(queue_name="dispatch", max_retries=3, min_backoff=200, time_limit=60_000)
@@ -18,3 +19,9 @@ def schedule(**_: object) -> None:
 def sweep(**_: object) -> None:
     """Do what rows say is due; the next tick repeats what this one did not reach."""
     services.sweep(now=clock.now())
+
+
+@dramatiq.actor(queue_name="mail", max_retries=0, time_limit=60_000, max_age=30_000)
+def ask_for_approvals(**_: object) -> None:
+    """Write to whoever decides the steps whose turn has come."""
+    ask_by_mail(now=clock.now())

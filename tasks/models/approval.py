@@ -43,6 +43,9 @@ class ApprovalStep(Row, Lifecycle):
     )
     decided_at = models.DateTimeField(null=True, blank=True, editable=False)
     reason = models.TextField(blank=True, editable=False)
+    asked_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When its turn had come and letters were written."
+    )
 
     objects = ApprovalStepQuerySet.as_manager()
 
@@ -59,7 +62,12 @@ class ApprovalStep(Row, Lifecycle):
                 | (~Q(kind=StepKind.PARENT_MANAGER) & Q(account__isnull=True)),
             ),
         ]
-        indexes = [models.Index(fields=["-id"], name="approval_step_waiting", condition=Q(status="PENDING"))]
+        indexes = [
+            models.Index(fields=["-id"], name="approval_step_waiting", condition=Q(status="PENDING")),
+            models.Index(
+                fields=["-id"], name="approval_step_unasked", condition=Q(status="PENDING", asked_at__isnull=True)
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} step of {self.task_id}"
