@@ -33,6 +33,7 @@ def jobs() -> list[Job]:
     from accounts.ledger.actors import keep_books
     from gaas.audit.actors import chain_events, check_chain
     from gaas.outbox.actors import forget_keys, send_due
+    from gpus.actors import score_hosts, tend_fleet
     from payments.actors import sweep_payments
     from tasks.actors import ask_for_approvals, sweep
 
@@ -40,6 +41,8 @@ def jobs() -> list[Job]:
         Job("tasks.sweep", settings.SWEEP_SECONDS, sweep.send),
         Job("payments.sweep", 10, sweep_payments.send),
         Job("tasks.ask_for_approvals", 15, ask_for_approvals.send),
+        Job("gpus.tend_fleet", 60, tend_fleet.send),
+        Job("gpus.score_hosts", 3600, score_hosts.send),
         Job("outbox.send_due", 30, send_due.send),
         Job("outbox.forget_keys", 3600, forget_keys.send),
         Job("ledger.keep_books", 86_400, keep_books.send),

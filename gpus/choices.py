@@ -37,6 +37,8 @@ class Availability(models.TextChoices):
 
     AVAILABLE = "AVAILABLE", "Available"
     BUSY = "BUSY", "Busy"
+    OCCUPIED = "OCCUPIED", "Used by others"
+    CLOSED = "CLOSED", "Outside its hours"
     DRAINING = "DRAINING", "Draining"
     MAINTENANCE = "MAINTENANCE", "Maintenance"
     OFFLINE = "OFFLINE", "Offline"

@@ -33,6 +33,11 @@ class HostQuerySet(models.QuerySet):
         """Keep hosts that were heard within the last lease."""
         return self.filter(status__in=SPEAKING, lease_expires_at__gt=now)
 
+    def expected(self, *, now: datetime) -> HostQuerySet:
+        """Keep hosts that should be up: in service, and not in a maintenance that was announced."""
+        in_service = self.filter(status__in=[HostStatus.ACTIVE, HostStatus.DRAINING])
+        return in_service.exclude(maintenance_from__lte=now, maintenance_until__gt=now)
+
     def speaking(self) -> HostQuerySet:
         """Keep hosts whose agents are listened to."""
         return self.filter(status__in=SPEAKING)
@@ -82,10 +87,13 @@ class GPUQuerySet(models.QuerySet):
         )
 
     def free(self, now: datetime) -> GPUQuerySet:
-        """Keep the GPUs that a task could be given now, in the order of hosts and their indices."""
+        """Keep the GPUs that a task could be given now, in the order of hosts and their indices.
+
+        Those that a schedule or a maintenance will close are among them: how long one is needed decides.
+        """
         return (
             self.listed()
-            .filter(host__status=HostStatus.ACTIVE, host__lease_expires_at__gt=now)
+            .filter(host__status=HostStatus.ACTIVE, host__lease_expires_at__gt=now, foreign_processes=0)
             .exclude(self._is_busy())
         )
 
@@ -106,6 +114,8 @@ class GPUQuerySet(models.QuerySet):
                     Q(status=GPUStatus.DRAINING) | Q(host__status=HostStatus.DRAINING),
                     then=Value(Availability.DRAINING),
                 ),
+                When(foreign_processes__gt=0, then=Value(Availability.OCCUPIED)),
+                When(is_closed=True, then=Value(Availability.CLOSED)),
                 default=Value(Availability.AVAILABLE),
                 output_field=models.CharField(),
             )

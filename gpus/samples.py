@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 # Name → the most that it can be.
-BOUNDS = {"utilisation": 100.0, "memory_mib": 100_000_000.0, "power_w": 100_000.0, "temperature_c": 200.0}
+BOUNDS = {
+    "utilisation": 100.0,
+    "memory_mib": 100_000_000.0,
+    "power_w": 100_000.0,
+    "temperature_c": 200.0,
+    "foreign_processes": 1_000_000.0,
+}
 
 MAX_WARNINGS = 20
 
@@ -42,3 +48,21 @@ def believable(samples: Iterable[Any], uuids: Collection[str]) -> tuple[dict[str
 def _is_number(value: Any) -> bool:
     # NaN and the infinities fail the bounds, since no comparison with NaN holds.
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+# What is kept over time; of the memory the most in a step, since that is what a program needs.
+MEASURED = ("utilisation", "memory_mib", "power_w", "temperature_c")
+
+
+def merged(rows: Sequence[Any]) -> dict[str, float | int | None]:
+    """Make one of several samples: means by weight, the highest memory; what none of them measured stays None."""
+    one: dict[str, float | int | None] = {"weight": sum(row.weight for row in rows)}
+    for name in MEASURED:
+        told = [(getattr(row, name), row.weight) for row in rows if getattr(row, name) is not None]
+        if not told:
+            one[name] = None
+        elif name == "memory_mib":
+            one[name] = max(value for value, _ in told)
+        else:
+            one[name] = sum(value * weight for value, weight in told) / sum(weight for _, weight in told)
+    return one

@@ -34,6 +34,7 @@ class Draft:
     max_price_per_hour: int | None = None
     priority: int = 0
     retries: int = 0
+    interruptible: bool = False
     env: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     max_wait_ms: int | None = None

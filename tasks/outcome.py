@@ -9,6 +9,7 @@ from tasks.choices import AttemptStatus, Fault, TaskStatus
 
 # No other host could read them either.
 SECRETS_UNREADABLE = "secrets_unreadable"
+WINDOW_CLOSED = "window_closed"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Ended:
     time_left_ms: int
     hosts_lost: int = 0
     poison_hosts: int = 3
+    was_closed: bool = False  # the owner's window closed, and the task had said that it may be interrupted
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,9 @@ def decide(end: Ended) -> Next:
 
     1. A cancel asked for wins whatever the exit code; then a completion by staff.
     2. Success completes.
-    3. Refused or not yet started: back to the queue, no counter moves; unless it could not be prepared by the
-    user's fault (an image that does not exist), which is an end like rule 5 and free. Secrets that the
-    platform cannot read are an end too.
+    3. Refused, not yet started, or stopped as the owner's hours ended: back to the queue, no counter moves; unless
+    it could not be prepared by the user's fault (an image that does not exist), which is an end like rule 5 and
+    free. Secrets that the platform cannot read are an end too.
     4. Fault of host or platform: back to the queue, free, INFRA_RETRIES times; then FAILED `infrastructure`. Sooner
     where POISON_HOSTS different hosts were lost while it ran: it may well be what breaks them.
     5. The program's own fault: again while the task's retries and its time last; then FAILED with its code.
@@ -80,6 +82,10 @@ def decide(end: Ended) -> Next:
         )
     if not end.had_started and not (end.status == AttemptStatus.REFUSED and end.fault == Fault.USER):
         return Next(TaskStatus.APPROVED, f"The host did not take it: {sentence}", **counters)
+    if end.was_closed:
+        return Next(
+            TaskStatus.APPROVED, "Placed again, free of charge: the owner's hours for that GPU are over.", **counters
+        )
     if end.status == AttemptStatus.LOST or end.fault in (Fault.HOST, Fault.PLATFORM):
         counters["infra_failures"] += 1
         if end.hosts_lost >= end.poison_hosts:

@@ -1,7 +1,8 @@
 """Place tasks on free GPUs: arithmetic in memory, no database, no clock.
 
 Order is the caller's (priority, then age). Several GPUs of a task go to one host, all or none. Best fit by
-VRAM: the smallest device that is enough, so that big ones stay free for who needs them; then the cheapest.
+VRAM: the smallest device that is enough, so that big ones stay free for who needs them; then the cheapest; then
+what is on the most reliable host.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ class Slot:
     labels: Mapping[str, str]
     executors: frozenset[str]
     host_name: str = ""
+    open_for_ms: int | None = None  # until its owner's hours end or its host's maintenance begins; None: for ever
+    may_stop: bool = False  # its owner lets in what has to be stopped then
+    is_occupied: bool = False  # by programs that the platform did not start
+    reliability: float = 1.0  # of its host, 0 to 1
 
     @property
     def sort(self) -> tuple[object, ...]:
@@ -40,7 +45,8 @@ class Slot:
         return (*named, frozenset(self.labels.items()))
 
 
-_OF_A_SORT = tuple(item.name for item in fields(Slot) if item.name not in ("gpu_id", "host_id", "host_name", "labels"))
+_OF_ITS_OWN = {"gpu_id", "host_id", "host_name", "labels", "reliability"}
+_OF_A_SORT = tuple(item.name for item in fields(Slot) if item.name not in _OF_ITS_OWN)
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ class Need:
     host_id: UUID | None = None
     allow_simulated: bool = False
     not_on: frozenset[UUID] = frozenset()  # hosts that refused it lately
+    limit_ms: int = 0  # what it must find open
+    is_interruptible: bool = False
 
     @property
     def terms(self) -> tuple[object, ...]:
@@ -175,9 +183,37 @@ _TESTS: tuple[tuple[str, Callable[[Need, Slot], bool], str, str], ...] = (
 )
 
 
+# What stands in the way only for now.
+_FOR_NOW: tuple[tuple[str, Callable[[Need, Slot], bool], str, str], ...] = (
+    (
+        "outside_hours",
+        lambda n, s: s.open_for_ms is None or s.open_for_ms > 0,
+        "Every fitting GPU is outside the hours that its owner set, or in maintenance.",
+        "It starts when one opens; nothing is to be done.",
+    ),
+    (
+        "closes_too_soon",
+        lambda n, s: s.open_for_ms is None or s.open_for_ms >= n.limit_ms or (s.may_stop and n.is_interruptible),
+        "Every fitting GPU closes before the task's time would be over.",
+        "Ask for fewer `hours`, set `interruptible` if it may be stopped and placed again, or wait.",
+    ),
+    (
+        "foreign_processes",
+        lambda n, s: not s.is_occupied,
+        "Every fitting GPU is used by programs that the platform did not start.",
+        "It starts when those have ended; their host's owner can end them.",
+    ),
+)
+
+
 def fits(need: Need, slot: Slot) -> bool:
-    """Tell whether one GPU could serve the task, were it free."""
+    """Tell whether one GPU could serve the task, were it free and open."""
     return all(test(need, slot) for _, test, _, _ in _TESTS)
+
+
+def fits_now(need: Need, slot: Slot) -> bool:
+    """Tell whether a free GPU could serve the task from now on."""
+    return all(test(need, slot) for _, test, _, _ in _FOR_NOW) and fits(need, slot)
 
 
 def fitting(need: Need, slots: Iterable[Slot]) -> list[Slot]:
@@ -207,7 +243,8 @@ class Fleet:
         """Say why a task that was not placed waits.
 
         1. No GPU at all → that. 2. The first test that leaves none → that. 3. Never enough on one host → that.
-        4. The fitting hosts refused it lately → that. 5. Otherwise they are busy or their hosts cannot be reached.
+        4. The fitting hosts refused it lately → that. 5. All are closed, or used by others → that. 6. Otherwise they
+        are busy or their hosts cannot be reached.
         """
         left = list(range(len(self._of_sort)))
         if not left:
@@ -237,6 +274,12 @@ class Fleet:
                 "The fitting hosts could not take it just now.",
                 "It is offered to them again within minutes; nothing is to be done.",
             )
+        if need.host_id is not None:
+            left = [n for n in left if need.host_id in self._on_host[n]]
+        for code, test, detail, hint in _FOR_NOW:
+            left = [n for n in left if test(need, self._of_sort[n])]
+            if not left:
+                return Reason(code, detail, hint)
         return Reason(
             "all_busy",
             "Fitting GPUs are busy, or their hosts cannot be reached at the moment.",
@@ -305,7 +348,7 @@ class Field:
         if terms in self._ask_of:
             return self._ask_of[terms]
         anywhere = replace(need, host_id=None)
-        sorts = frozenset(number for number, slot in enumerate(self._of_sort) if fits(anywhere, slot))
+        sorts = frozenset(number for number, slot in enumerate(self._of_sort) if fits_now(anywhere, slot))
         key = (sorts, need.gpus, need.host_id, need.not_on)
         if key not in self._asks:
             named = range(len(self._hosts)) if need.host_id is None else [self._number.get(need.host_id, -1)]
@@ -320,8 +363,8 @@ class _Ask:
     def __init__(self, sorts: frozenset[int], gpus: int, hosts: Sequence[int]) -> None:
         self.sorts, self.gpus = sorts, gpus
         self._hosts = frozenset(hosts)
-        self._rank: dict[int, tuple[int, int, int]] = {}
-        self._heap: list[tuple[tuple[int, int, int], int]] = []
+        self._rank: dict[int, tuple[int, int, float, int]] = {}
+        self._heap: list[tuple[tuple[int, int, float, int], int]] = []
         self._seen = -1  # changes that are in the heap; before the first use nothing is
 
     def choose(self, slots: Sequence[tuple[Slot, int]]) -> list[Slot]:
@@ -336,9 +379,10 @@ class _Ask:
             self._rank.pop(number, None)
             chosen = self.choose(hosts[number])
             if len(chosen) == self.gpus:
-                # Smallest devices first, then the lowest price, then the fullest host (gangs keep their room).
+                # Smallest devices first, then the lowest price, then the host that is up the most, to a percent, then
+                # the fullest one (gangs keep their room).
                 vram, price = sum(slot.vram_mib for slot in chosen), sum(slot.price_per_hour for slot in chosen)
-                self._rank[number] = (vram, price, len(hosts[number]))
+                self._rank[number] = (vram, price, -round(chosen[0].reliability, 2), len(hosts[number]))
                 heappush(self._heap, (self._rank[number], number))
         while self._heap and self._rank.get(self._heap[0][1]) != self._heap[0][0]:
             heappop(self._heap)

@@ -70,6 +70,16 @@ class AttemptQuerySet(models.QuerySet):
     def open(self) -> Self:
         return self.filter(status__in=OPEN)
 
+    def started(self) -> Self:
+        """Keep those whose program was started, the last one first."""
+        return self.filter(started_at__isnull=False).order_by("-epoch")
+
+    def idle_before(self, moment: datetime) -> Self:
+        """Keep what runs and has left its GPUs idle since before a moment, the longest first."""
+        return self.filter(
+            status="RUNNING", idle_since__lt=moment, task__may_idle=False, task__cancel_requested_at__isnull=True
+        ).order_by("idle_since")
+
     def refused_since(self, moment: datetime) -> Self:
         return self.filter(status="REFUSED", ended_at__gt=moment)
 

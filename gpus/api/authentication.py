@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Q
+from django.db.models.functions import Now
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import exceptions
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
@@ -42,6 +44,7 @@ class HostAuthentication(BaseAuthentication):
 
     A revoked host is told so, by the hash that its secret had: its agent ends what it runs, and need not wonder
     whether somebody only rotated the secret.
+    The secret before the last rotation is good for as long as whoever rotated it wanted.
     """
 
     def authenticate(self, request: Request) -> tuple[HostUser, Host] | None:
@@ -49,7 +52,8 @@ class HostAuthentication(BaseAuthentication):
         if scheme.lower() != SCHEME.lower().encode():
             return None
         known = credentials.digest(secret.strip().decode("latin-1")) if len(secret) <= MAX_LENGTH else "-"
-        host = Host.objects.speaking().filter(secret_hash=known).first()
+        in_overlap = Q(old_secret_hash=known, old_secret_until__gt=Now())
+        host = Host.objects.speaking().filter(Q(secret_hash=known) | in_overlap).first()
         if host is None:
             if Host.objects.filter(revoked_hash=known).exists():
                 raise exceptions.AuthenticationFailed(REVOKED, "host_revoked")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import django_filters
 from django.db.models import Q, QuerySet
 
-from gaas.lib.rest.filters import IntegerFilter, StrictBooleanFilter, StrictFilterSet, UsdFilter
+from gaas.lib.rest.filters import IntegerFilter, ShareFilter, StrictBooleanFilter, StrictFilterSet, UsdFilter
 from gpus.choices import Availability, GPUStatus, HostStatus, Visibility
 from gpus.models import GPU, Host
 
@@ -22,6 +22,7 @@ class GPUFilterSet(StrictFilterSet):
     region = django_filters.CharFilter(field_name="host__region")
     owner = django_filters.UUIDFilter(field_name="host__account", help_text="Id of the owner's account.")
     host = django_filters.UUIDFilter(field_name="host")
+    min_reliability = ShareFilter(field_name="host__reliability", lookup_expr="gte")
     search = django_filters.CharFilter(
         method="by_words", help_text="A part of the model, or how the host's name begins."
     )
@@ -40,6 +41,7 @@ class HostFilterSet(StrictFilterSet):
     status = django_filters.ChoiceFilter(choices=HostStatus.choices)
     region = django_filters.CharFilter()
     account = django_filters.UUIDFilter(field_name="account")
+    min_reliability = ShareFilter(field_name="reliability", lookup_expr="gte")
     search = django_filters.CharFilter(field_name="name", lookup_expr="istartswith", help_text="How the name begins.")
 
     class Meta:

@@ -6,11 +6,19 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from gaas.lib.rest.fields import LabelsField, StrictBooleanField, TextField, UsdField
+from gaas.lib.rest.fields import LabelsField, StrictBooleanField, StrictIntegerField, TextField, UsdField
 from gaas.lib.rest.serializers import StrictSerializer
+from gpus.api.schedule import ScheduleField
 from gpus.choices import Availability, GPUStatus, HostStatus, Visibility
 from gpus.models import GPU, Host
 from gpus.troubles import troubles
+
+
+class RoundedField(serializers.FloatField):
+    """Show two decimals."""
+
+    def to_representation(self, value: float) -> float:
+        return round(float(value), 2)
 
 
 class GPUSerializer(StrictSerializer):
@@ -38,6 +46,14 @@ class GPUSerializer(StrictSerializer):
     accepts_quota = serializers.BooleanField(read_only=True)
     visibility = serializers.ChoiceField(choices=Visibility.choices, read_only=True)
     labels = serializers.DictField(child=serializers.CharField(), read_only=True)
+    schedule = ScheduleField(read_only=True, help_text="When it may be used; {} is always.")
+    turns_at = serializers.DateTimeField(
+        read_only=True, allow_null=True, help_text="When its schedule opens or closes it next."
+    )
+    foreign_processes = serializers.IntegerField(
+        read_only=True, help_text="Programs of others on it; it is offered again when there are none."
+    )
+    host_reliability = serializers.FloatField(source="host.reliability", read_only=True)
     last_seen_at = serializers.SerializerMethodField()
     created_at = serializers.DateTimeField(read_only=True)
     updated_at = serializers.DateTimeField(read_only=True)
@@ -53,16 +69,30 @@ class OfferSerializer(StrictSerializer):
     visibility = serializers.ChoiceField(choices=Visibility.choices, required=False)
     accepts_quota = StrictBooleanField(required=False)
     labels = LabelsField(required=False)
+    schedule = ScheduleField(required=False)
+
+
+class SampleSerializer(StrictSerializer):
+    """Show what a GPU did in the `seconds` from `at` on: means, of the memory the most; null where not measured."""
+
+    at = serializers.DateTimeField(read_only=True)
+    seconds = serializers.IntegerField(source="step", read_only=True)
+    utilisation = RoundedField(read_only=True, allow_null=True, help_text="Percent.")
+    memory_mib = RoundedField(read_only=True, allow_null=True)
+    power_w = RoundedField(read_only=True, allow_null=True)
+    temperature_c = RoundedField(read_only=True, allow_null=True)
 
 
 class MetricsSerializer(StrictSerializer):
-    """Show the last measurements of a GPU; a value that was not measured is null."""
+    """Show the last measurements of a GPU, and those of a time before; a value that was not measured is null."""
 
     at = serializers.DateTimeField(read_only=True, default=None, allow_null=True)
     utilisation = serializers.FloatField(read_only=True, default=None, allow_null=True, help_text="Percent.")
     memory_mib = serializers.FloatField(read_only=True, default=None, allow_null=True)
     power_w = serializers.FloatField(read_only=True, default=None, allow_null=True)
     temperature_c = serializers.FloatField(read_only=True, default=None, allow_null=True)
+    foreign_processes = serializers.IntegerField(read_only=True, default=None, allow_null=True)
+    samples = SampleSerializer(many=True, read_only=True)
 
 
 class ReasonSerializer(StrictSerializer):
@@ -77,6 +107,21 @@ class TroubleSerializer(StrictSerializer):
     code = serializers.CharField(read_only=True)
     detail = serializers.CharField(read_only=True)
     hint = serializers.CharField(read_only=True)
+
+
+class MaintenanceSerializer(ReasonSerializer):
+    """Read when a host will be away; without times it is from now on, until undrain."""
+
+    begins_at = serializers.DateTimeField(required=False, help_text="Now, if left out.")
+    ends_at = serializers.DateTimeField(required=False, help_text="Back at work by itself then.")
+
+
+class RotateSerializer(StrictSerializer):
+    """Read for how long the secret before is good beside the new one."""
+
+    overlap_seconds = StrictIntegerField(
+        min_value=0, max_value=3600, default=0, help_text="0 where the secret may have leaked."
+    )
 
 
 class HostSerializer(StrictSerializer):
@@ -98,6 +143,11 @@ class HostSerializer(StrictSerializer):
     sandbox = serializers.CharField(read_only=True, help_text="What tasks run in: bubblewrap, or none.")
     executors = serializers.ListField(child=serializers.CharField(), read_only=True)
     clock_skew_seconds = serializers.FloatField(read_only=True)
+    reliability = serializers.FloatField(
+        read_only=True, help_text="(up minutes + 10) / (minutes + 10) of 30 days, announced maintenance left out."
+    )
+    maintenance_from = serializers.DateTimeField(read_only=True, allow_null=True)
+    maintenance_until = serializers.DateTimeField(read_only=True, allow_null=True)
     last_sync_at = serializers.DateTimeField(read_only=True, allow_null=True)
     lease_expires_at = serializers.DateTimeField(read_only=True, allow_null=True)
     failures = serializers.IntegerField(

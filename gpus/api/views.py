@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.functional import cached_property
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import mixins, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.exceptions import ErrorDetail, PermissionDenied, ValidationError
@@ -17,7 +19,7 @@ from rest_framework.views import APIView
 from accounts.models import Account
 from gaas.lib import clock
 from gaas.lib.rest.etag import ETagMixin
-from gaas.lib.rest.filters import SparseFields
+from gaas.lib.rest.filters import SparseFields, whole_number
 from gaas.lib.rest.serializers import StrictSerializer
 from gaas.lib.rest.throttles import ScopedThrottle
 from gaas.outbox.api import Idempotent
@@ -29,10 +31,12 @@ from gpus.api.serializers import (
     HostDescriptionSerializer,
     HostSerializer,
     HostWithTokenSerializer,
+    MaintenanceSerializer,
     MetricsSerializer,
     NewHostSerializer,
     OfferSerializer,
     ReasonSerializer,
+    RotateSerializer,
     SecretSerializer,
 )
 from gpus.api.wire import JoinAnswerSerializer, JoinSerializer
@@ -78,6 +82,7 @@ class GPUViewSet(_Base):
     ordering_fields = ("id", "price_per_hour", "vram_mib", "model")
     permission_classes = [IsAuthenticated, RunsIt]
     lookup_value_converter = "uuid"
+    query_params: tuple[str, ...] = ()
 
     def get_queryset(self) -> QuerySet[GPU]:
         gpus = GPU.objects.visible_to(self.request.user).with_availability(now=self.now)
@@ -126,11 +131,22 @@ class GPUViewSet(_Base):
         """Take it out of service."""
         return self.call("retire")
 
-    @extend_schema(responses=MetricsSerializer)
-    @action(detail=True, permission_classes=[IsAuthenticated, SeesInside], filterset_class=None, pagination_class=None)
+    @extend_schema(
+        parameters=[OpenApiParameter("hours", OpenApiTypes.INT, description="How far back: 1 (default) to 720.")],
+        responses=MetricsSerializer,
+    )
+    @action(
+        detail=True,
+        permission_classes=[IsAuthenticated, SeesInside],
+        filterset_class=None,
+        pagination_class=None,
+        query_params=("hours",),
+    )
     def metrics(self, request: Request, **_: Any) -> Response:
-        """Show what was measured last."""
-        return Response(self.sparse(MetricsSerializer(self.get_object().metrics)).data)
+        """Show what was measured last, and in the hours before: up to 500 samples, coarser the longer the time."""
+        gpu, hours = self.get_object(), whole_number(request.query_params, "hours", default=1, least=1, most=720)
+        found = services.read_samples(gpus=[gpu.pk], since=self.now - timedelta(hours=hours), until=self.now)
+        return Response(self.sparse(MetricsSerializer({**gpu.metrics, "samples": found.get(gpu.pk, [])})).data)
 
 
 class HostViewSet(_Base):
@@ -138,6 +154,7 @@ class HostViewSet(_Base):
 
     serializer_class = HostSerializer
     filterset_class = HostFilterSet
+    ordering_fields = ("id", "reliability")
     secret_answers_of = ("create", "join_token", "rotate_secret")
     permission_classes = [IsAuthenticated, RunsIt]
     lookup_value_converter = "uuid"
@@ -172,11 +189,13 @@ class HostViewSet(_Base):
         """Give it work again, after drain or maintenance."""
         return self.call("undrain")
 
-    @extend_schema(request=ReasonSerializer, responses=HostSerializer)
+    @extend_schema(request=MaintenanceSerializer, responses=HostSerializer)
     @action(detail=True, methods=["post"])
     def maintenance(self, request: Request, **_: Any) -> Response:
-        """Announce that it will be away."""
-        return self.call("maintenance")
+        """Announce that it will be away, now or later; it gets nothing that would run into it."""
+        host = self.get_object()
+        host.maintenance(by=request.user, now=self.now, **self.body(MaintenanceSerializer))
+        return self.show(host.pk)
 
     @extend_schema(request=ReasonSerializer, responses=HostSerializer)
     @action(detail=True, methods=["post"])
@@ -192,12 +211,12 @@ class HostViewSet(_Base):
         host = self.get_object()
         return self._with_token(host, host.reissue_join_token(by=request.user, now=self.now), status.HTTP_200_OK)
 
-    @extend_schema(request=None, responses=SecretSerializer)
+    @extend_schema(request=RotateSerializer, responses=SecretSerializer)
     @action(detail=True, methods=["post"], url_path="rotate-secret")
     def rotate_secret(self, request: Request, **_: Any) -> Response:
-        """Give a new secret, once; the one before is refused from now on."""
-        self.body(StrictSerializer)
-        return Response({"secret": self.get_object().rotate_secret(by=request.user, now=self.now)})
+        """Give a new secret, once; the one before is refused from now on, or after `overlap_seconds`."""
+        overlap = self.body(RotateSerializer)
+        return Response({"secret": self.get_object().rotate_secret(by=request.user, now=self.now, **overlap)})
 
     def _account(self, asked: Any) -> Account:
         user: Any = self.request.user

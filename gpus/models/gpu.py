@@ -11,6 +11,7 @@ from gaas.audit.services import record
 from gaas.lib.amounts import show_micro
 from gaas.lib.errors import NotAllowed
 from gaas.lib.rows import Row
+from gpus import windows
 from gpus.choices import OFF_SHOW, ON_SHOW, GPUStatus, Visibility
 from gpus.models.decided import Decided
 from gpus.querysets import GPUQuerySet
@@ -38,6 +39,11 @@ class GPU(Row, Decided):
     is_present = models.BooleanField("in the host's last report", default=True, editable=False)
     last_seen_at = models.DateTimeField(editable=False, help_text="While present, the host's last sync counts.")
     metrics = models.JSONField(default=dict, blank=True, editable=False)
+    foreign_processes = models.PositiveIntegerField(
+        default=0,
+        editable=False,
+        help_text="Programs on it that the platform did not start; while there are any it is not offered.",
+    )
 
     status = models.CharField(max_length=8, choices=GPUStatus, default=GPUStatus.UNLISTED, editable=False)
     first_listed_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -47,6 +53,13 @@ class GPU(Row, Decided):
     )
     visibility = models.CharField(max_length=7, choices=Visibility, default=Visibility.PRIVATE)
     labels = models.JSONField(default=dict, blank=True)
+    schedule = models.JSONField(
+        default=dict, blank=True, help_text="When it may be used (gpus/windows.py); the empty one is always open."
+    )
+    is_closed = models.BooleanField("outside its hours", default=False, editable=False)
+    turns_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When its schedule opens or closes it next."
+    )
 
     objects = GPUQuerySet.as_manager()
 
@@ -64,6 +77,7 @@ class GPU(Row, Decided):
             models.Index(
                 fields=["host", "index"], condition=Q(status=GPUStatus.LISTED, is_present=True), name="gpu_listed"
             ),
+            models.Index(fields=["turns_at"], condition=Q(turns_at__isnull=False), name="gpu_turns"),
             models.Index(fields=["status", "-id"], name="gpu_status"),
             models.Index(fields=["model", "-id"], name="gpu_model"),
             models.Index(fields=["host", "-id"], name="gpu_host"),
@@ -136,6 +150,10 @@ class GPU(Row, Decided):
                 accepts_quota=False,
                 price_per_hour=0,
                 labels={},
+                schedule={},
+                is_closed=False,
+                turns_at=None,
+                foreign_processes=0,
             )
 
     def require_new_listing(self, *, reason: str, now: datetime) -> None:
@@ -154,24 +172,29 @@ class GPU(Row, Decided):
         visibility: str | None = None,
         accepts_quota: bool | None = None,
         labels: dict[str, str] | None = None,
+        schedule: dict[str, Any] | None = None,
     ) -> None:
-        """Set the terms: price in micro-dollars an hour, whose tasks, quota or not; None leaves a value as it is.
+        """Set the terms: price in micro-dollars an hour, whose tasks, quota or not, when; None leaves a value as it is.
 
-        A task that holds this GPU keeps the price that it was placed at.
+        A task that holds this GPU keeps the price and the closing time that it was placed at.
         """
         wanted = {
             "price_per_hour": price_per_hour,
             "visibility": visibility,
             "accepts_quota": accepts_quota,
             "labels": labels,
+            "schedule": schedule,
         }
         new = {field: value for field, value in wanted.items() if value is not None and value != getattr(self, field)}
         if not new:
             return
         before = {field: getattr(self, field) for field in new}
+        derived: dict[str, Any] = {}
+        if schedule is not None:
+            derived["is_closed"], derived["turns_at"] = windows.turn(schedule, now)
         with transaction.atomic():
-            type(self)._base_manager.filter(pk=self.pk).update(**new, updated_at=now)
-            for field, value in new.items():
+            type(self)._base_manager.filter(pk=self.pk).update(**new, **derived, updated_at=now)
+            for field, value in (new | derived).items():
                 setattr(self, field, value)
             record(action="gpu.offer", obj=self, by=by, before=before, after=new, now=now)
 

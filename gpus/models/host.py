@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -9,12 +10,14 @@ from django.db.models import Q
 
 from accounts.choices import Role
 from gaas.audit.services import record
-from gaas.lib.errors import Conflict
+from gaas.lib.errors import Conflict, DomainError
 from gaas.lib.rows import Row
 from gpus import credentials
 from gpus.choices import SPEAKING, HostStatus, Sandbox
 from gpus.models.decided import Decided
 from gpus.querysets import HostQuerySet
+
+LONGEST_NOTICE = timedelta(days=90)
 
 
 class Host(Row, Decided):
@@ -43,6 +46,14 @@ class Host(Row, Decided):
     join_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     secret_hash = models.CharField(max_length=64, blank=True, editable=False)
     revoked_hash = models.CharField(max_length=64, blank=True, editable=False)
+    old_secret_hash = models.CharField(max_length=64, blank=True, editable=False)
+    old_secret_until = models.DateTimeField(null=True, blank=True, editable=False)
+
+    maintenance_from = models.DateTimeField(null=True, blank=True, editable=False)
+    maintenance_until = models.DateTimeField(null=True, blank=True, editable=False)
+    reliability = models.FloatField(
+        default=1.0, editable=False, help_text="(up minutes + 10) / (minutes + 10) over 30 days."
+    )
 
     session = models.UUIDField(null=True, blank=True, editable=False)
     seq = models.BigIntegerField(default=0, editable=False)
@@ -86,8 +97,16 @@ class Host(Row, Decided):
             models.UniqueConstraint(
                 fields=["is_local"], condition=Q(is_local=True) & ~Q(status=HostStatus.REVOKED), name="host_one_local"
             ),
+            models.UniqueConstraint(
+                fields=["old_secret_hash"], condition=~Q(old_secret_hash=""), name="host_old_secret"
+            ),
             models.CheckConstraint(
-                condition=~Q(status=HostStatus.REVOKED) | Q(secret_hash="", join_token_hash=""),
+                condition=Q(maintenance_from__isnull=True, maintenance_until__isnull=True)
+                | Q(maintenance_from__lt=models.F("maintenance_until")),
+                name="host_maintenance_has_both_ends",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=HostStatus.REVOKED) | Q(secret_hash="", old_secret_hash="", join_token_hash=""),
                 name="host_revoked_has_no_secret",
             ),
             models.CheckConstraint(condition=Q(seq__gte=0), name="host_seq_counts_up"),
@@ -95,6 +114,10 @@ class Host(Row, Decided):
         indexes = [
             models.Index(fields=["account", "-id"], name="host_account"),
             models.Index(fields=["status", "-id"], name="host_status"),
+            models.Index(fields=["-reliability", "-id"], name="host_reliability"),
+            models.Index(
+                fields=["maintenance_from"], condition=Q(maintenance_from__isnull=False), name="host_maintenance"
+            ),
             models.Index(
                 fields=["lease_expires_at"],
                 condition=Q(status__in=[HostStatus.ACTIVE, HostStatus.DRAINING, HostStatus.MAINTENANCE]),
@@ -123,15 +146,55 @@ class Host(Row, Decided):
         """Give it no more work; what runs goes on to its end."""
         self._order(HostStatus.DRAINING, by=by, reason=reason, now=now)
 
-    def maintenance(self, *, by: object | None, reason: str = "", now: datetime) -> None:
-        """Announce that it will be away; given no more work, as by drain."""
-        self._order(HostStatus.MAINTENANCE, by=by, reason=reason, now=now)
+    def maintenance(
+        self,
+        *,
+        by: object | None,
+        reason: str = "",
+        begins_at: datetime | None = None,
+        ends_at: datetime | None = None,
+        now: datetime,
+    ) -> None:
+        """Announce that it will be away; what it misses meanwhile does not count against its reliability.
+
+        From now on, given no more work, as by drain; until `ends_at` it is back at work by itself, else by undrain.
+        With a later `begins_at` it goes on working, and gets nothing that would run into it. Announced again, the
+        new times count. Raises Conflict for a host that cannot go there, DomainError for times without sense.
+        """
+        if self.status == HostStatus.MAINTENANCE and begins_at is not None and begins_at > now:
+            raise DomainError("It is in maintenance already: say only when that ends.", attr="begins_at")
+        if self.status == HostStatus.MAINTENANCE and ends_at is None and self.maintenance_until is None:
+            self._refuse(HostStatus.MAINTENANCE)
+        begins_at = begins_at or now
+        if ends_at is None and begins_at > now:
+            raise DomainError("Say when an announced maintenance ends.", attr="ends_at")
+        if ends_at is not None and ends_at <= max(begins_at, now):
+            raise DomainError("It must end after it begins, and later than now.", attr="ends_at")
+        if max(begins_at, ends_at or now) > now + LONGEST_NOTICE:
+            raise DomainError(f"Announce at most {LONGEST_NOTICE.days} days ahead.", attr="ends_at")
+        # Without an end the row's times are of no use: the status alone says that it is away.
+        times = {"maintenance_from": begins_at if ends_at else None, "maintenance_until": ends_at}
+        if begins_at <= now and self.status != HostStatus.MAINTENANCE:
+            self._order(HostStatus.MAINTENANCE, by=by, reason=reason, now=now, **times)
+            return
+        if self.status not in (HostStatus.ACTIVE, HostStatus.DRAINING, HostStatus.MAINTENANCE):
+            self._refuse(HostStatus.MAINTENANCE)
+        shown = {name: at.isoformat() if at else None for name, at in times.items()}
+        self._keep(action="host.announce", by=by, now=now, after=shown, reason=reason, **times)
 
     def undrain(self, *, by: object | None, reason: str = "", now: datetime) -> None:
-        """Give it work again after drain or maintenance; what it failed at before is forgiven."""
+        """Give it work again after drain or maintenance; what it failed at before is forgiven.
+
+        A maintenance that was announced is off.
+        """
         if self.status == HostStatus.JOINING:
             self._refuse(HostStatus.ACTIVE)  # only its agent's first sync makes it ACTIVE
-        self._order(HostStatus.ACTIVE, by=by, reason=reason, now=now, failures=0, failed_task=None, drained_for="")
+        off = {"maintenance_from": None, "maintenance_until": None}
+        if self.status == HostStatus.ACTIVE and self.maintenance_from is not None:
+            self._keep(action="host.announce_off", by=by, now=now, reason=reason, **off)
+            return
+        forgiven = {"failures": 0, "failed_task": None, "drained_for": ""}
+        self._order(HostStatus.ACTIVE, by=by, reason=reason, now=now, **off, **forgiven)
 
     def count_failure(self, *, task_id: Any, is_loss: bool, offered_at: datetime, now: datetime) -> int:
         """Count a failure of the host, whose row the caller locked; returns how many there are in a row.
@@ -149,6 +212,27 @@ class Host(Row, Decided):
         """Give it no more work because of what it failed at; its owner sees why."""
         self._order(HostStatus.DRAINING, by=None, reason=why, now=now, drained_for=why)
 
+    def begin_maintenance(self, *, now: datetime) -> None:
+        """Begin the maintenance that was announced; a host that was sent elsewhere meanwhile stays there."""
+        with transaction.atomic(), contextlib.suppress(Conflict):
+            self._order(HostStatus.MAINTENANCE, by=None, reason="announced", now=now)
+
+    def end_maintenance(self, *, now: datetime) -> None:
+        """End an announced maintenance: back to work, or only forgotten where the host was not in it."""
+        off = {"maintenance_from": None, "maintenance_until": None}
+        with transaction.atomic():
+            if self.status != HostStatus.MAINTENANCE:
+                type(self)._base_manager.filter(pk=self.pk, maintenance_until=self.maintenance_until).update(**off)
+                return
+            with contextlib.suppress(Conflict):
+                self._order(HostStatus.ACTIVE, by=None, reason="the announced maintenance is over", now=now, **off)
+
+    def away_from(self, now: datetime) -> datetime | None:
+        """Tell when its announced maintenance begins; None where none lies ahead."""
+        if self.maintenance_from is None or self.maintenance_until is None or self.maintenance_until <= now:
+            return None
+        return max(self.maintenance_from, now)
+
     def revoke(self, *, by: object | None, reason: str = "", now: datetime) -> None:
         """Believe this host nothing from now on; its secret and join token are gone for good.
 
@@ -162,6 +246,8 @@ class Host(Row, Decided):
             now=now,
             secret_hash="",
             revoked_hash=self.secret_hash,
+            old_secret_hash="",
+            old_secret_until=None,
             join_token_hash="",
             join_token_expires_at=None,
         )
@@ -178,14 +264,21 @@ class Host(Row, Decided):
         )
         return token
 
-    def rotate_secret(self, *, by: object | None, now: datetime) -> str:
-        """Make a new secret; the one before is refused from now on."""
+    def rotate_secret(self, *, by: object | None, overlap_seconds: int = 0, now: datetime) -> str:
+        """Make a new secret; the one before is refused from now on, or once an overlap is over.
+
+        An overlap is for a change of routine; a secret that leaked is refused at once.
+        """
         secret = credentials.new_secret()
+        until = now + timedelta(seconds=overlap_seconds) if overlap_seconds and self.secret_hash else None
         self._keep(
             action="host.rotate_secret",
             by=by,
             now=now,
+            after={"old_secret_until": until.isoformat()} if until else None,
             secret_hash=credentials.digest(secret),
+            old_secret_hash=self.secret_hash if until else "",
+            old_secret_until=until,
             conflict_session=None,
             conflict_at=None,
         )
@@ -217,11 +310,20 @@ class Host(Row, Decided):
             self._decide(new, by=by, reason=reason, now=now, **fields)
             type(self).objects.filter(pk=self.pk).bump()
 
-    def _keep(self, *, action: str, by: object | None, now: datetime, **fields: Any) -> None:
+    def _keep(
+        self,
+        *,
+        action: str,
+        by: object | None,
+        now: datetime,
+        after: dict[str, Any] | None = None,
+        reason: str = "",
+        **fields: Any,
+    ) -> None:
         with transaction.atomic():
             alive = type(self)._base_manager.filter(pk=self.pk).exclude(status=HostStatus.REVOKED)
             if not alive.update(**fields, updated_at=now):
                 raise Conflict("This host is REVOKED for good; add the machine as a new host.", attr="status")
             for field, value in fields.items():
                 setattr(self, field, value)
-            record(action=action, obj=self, by=by, now=now)
+            record(action=action, obj=self, by=by, after=after, reason=reason, now=now)

@@ -12,6 +12,8 @@ from gpus.services.hearing import (
 from gpus.services.hosts import InvalidJoinToken, join, open_local_host, register_host, wake_hosts
 from gpus.services.inventory import GpuOfAnotherHost
 from gpus.services.protocols import ProtocolTooNew, ProtocolTooOld
+from gpus.services.reliability import score_hosts, tend_fleet
+from gpus.services.samples import read_samples
 
 __all__ = [
     "GpuOfAnotherHost",
@@ -28,6 +30,9 @@ __all__ = [
     "note_failure",
     "note_success",
     "open_local_host",
+    "read_samples",
     "register_host",
+    "score_hosts",
+    "tend_fleet",
     "wake_hosts",
 ]

@@ -11,17 +11,17 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, F, JSONField, Value, When
 
 from gaas.audit.services import record
 from gaas.lib.errors import Conflict, DomainError
 from gpus.agent.protocol import PROTOCOL, GpuReport, HostFacts
 from gpus.choices import REVOKED, SPEAKING, HostStatus
-from gpus.models import GPU, Host
+from gpus.models import Host
 from gpus.samples import believable
 from gpus.services.inventory import GpuOfAnotherHost, inventory_digest, sound_foreign_alarm, take_inventory
 from gpus.services.owners import tell_owners
 from gpus.services.protocols import check_protocol
+from gpus.services.samples import keep_samples
 from gpus.troubles import SKEW_SECONDS, two_agents
 
 
@@ -63,7 +63,7 @@ class Heard:
     """What a taken sync changed.
 
     `is_new_boot`: what the boot before held is gone. `is_back`: the host was not reachable before.
-    `changed_gpus`: rows of GPUs changed, so a waiting task may fit now.
+    `changed_gpus`: rows of GPUs changed, so a waiting task may fit now. `samples`: what its GPUs measured, by uuid.
     """
 
     is_new_boot: bool
@@ -71,6 +71,7 @@ class Heard:
     is_back: bool
     changed_gpus: bool
     warnings: list[str]
+    samples: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def hear(*, host: Host, report: SyncReport, now: datetime) -> Heard:
@@ -98,7 +99,10 @@ def hear(*, host: Host, report: SyncReport, now: datetime) -> Heard:
                 heard.warnings += warnings
     if host.status == HostStatus.JOINING:
         host.activate(now=now)
-    heard.warnings += _store_metrics(host, report, now)
+    heard.samples, warnings = believable(report.metrics, {gpu.uuid for gpu in report.gpus})
+    heard.warnings += warnings
+    if heard.samples:
+        heard.changed_gpus |= keep_samples(host=host, samples=heard.samples, now=now)
     return heard
 
 
@@ -185,17 +189,3 @@ def _skew(clock: str, now: datetime) -> tuple[float, list[str]]:
         return skew, []
     side = "ahead of" if skew > 0 else "behind"
     return skew, [f"clock: {abs(skew):.0f} s {side} the server's; times in logs will not agree."]
-
-
-def _store_metrics(host: Host, report: SyncReport, now: datetime) -> list[str]:
-    samples, warnings = believable(report.metrics, {gpu.uuid for gpu in report.gpus})
-    if samples:
-        at = now.isoformat()
-        whens = [
-            When(uuid=uuid, then=Value({**values, "at": at}, output_field=JSONField()))
-            for uuid, values in samples.items()
-        ]
-        GPU.objects.filter(host=host, uuid__in=samples).update(
-            metrics=Case(*whens, default=F("metrics"), output_field=JSONField())
-        )
-    return warnings

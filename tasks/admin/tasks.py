@@ -36,7 +36,7 @@ class TaskAdmin(ViewOnlyAdmin):
     search_fields = ("title__startswith", "submitted_by__email__startswith", "cost_code__exact")
     search_help_text = "The beginning of a title or of an e-mail address, a cost code, or an id."
     actions = ("approve", "reject", "cancel")
-    actions_detail = ("approve_with", "reject", "cancel", "complete")
+    actions_detail = ("approve_with", "reject", "cancel", "complete", "allow_idle")
     inlines = (StepInline, AttemptInline, EventInline)
     when_empty = "Nobody has submitted a task yet: POST /api/v1/tasks/, or the form on that page in a browser."
 
@@ -159,6 +159,17 @@ class TaskAdmin(ViewOnlyAdmin):
     )
     def complete(self, request: HttpRequest, task: Task, data: dict[str, Any]) -> None:
         services.complete(task, by=request.user, reason=data["reason"], now=clock.now())
+
+    @verb_action(
+        description="Let it idle",
+        done="allowed to idle",
+        form=ReasonForm,
+        permissions=["operate"],
+        icon="bedtime",
+        applies=lambda task: task.status in LIVE and not task.may_idle,
+    )
+    def allow_idle(self, request: HttpRequest, task: Task, data: dict[str, Any]) -> None:
+        services.allow_idle(task, by=request.user, reason=data["reason"], now=clock.now())
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Whoever is to decide must see what.

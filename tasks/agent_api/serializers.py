@@ -45,6 +45,16 @@ class ResultField(SmallObject):
         return self._bounded(data)
 
 
+class Measurements(serializers.Field):
+    """Pass on whatever was measured, as it was sent (gpus/samples.py)."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
 # Unknown keys are ignored in all of these, so that an agent may be newer than its server.
 class GpuInput(serializers.Serializer):
     uuid = TextField(max_length=100)
@@ -81,7 +91,7 @@ class SyncInput(serializers.Serializer):
     gpus = GpuInput(many=True, max_length=MAX_GPUS, default=list)
     attempts = HeldInput(many=True, max_length=MAX_ATTEMPTS, default=list)
     # Bad metrics are dropped one by one later; they never cost a host its lease.
-    metrics = serializers.JSONField(default=list)
+    metrics = Measurements(default=list)
 
     def report(self) -> SyncReport:
         data = self.validated_data

@@ -11,7 +11,7 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from accounts.models import Account
 from gaas.lib.amounts import MS_PER_HOUR, show_hours, show_micro
-from gaas.lib.rest.fields import HoursField, LabelsField, StrictIntegerField, TextField, UsdField
+from gaas.lib.rest.fields import HoursField, LabelsField, StrictBooleanField, StrictIntegerField, TextField, UsdField
 from gaas.lib.rest.serializers import StrictSerializer
 from gpus.capability import capability_number
 from tasks.choices import AttemptStatus, Funding, StepKind, StepStatus, TaskStatus
@@ -105,6 +105,10 @@ class TaskInput(StrictSerializer):
     max_price_per_hour_usd = UsdField(required=False, help_text="Wallet: at most this per GPU-hour.")
     priority = StrictIntegerField(min_value=-100, max_value=100, default=0, help_text="Above 0 is for staff to give.")
     retries = StrictIntegerField(min_value=0, max_value=10, default=0, help_text="Again after the program failed.")
+    interruptible = StrictBooleanField(
+        default=False,
+        help_text="May begin where the owner's hours end too soon: stopped then, free of charge, and placed again.",
+    )
     env = EnvField(required=False)
     secrets = SecretsField(required=False, write_only=True, help_text="Environment too; kept encrypted, never logged.")
     max_wait_hours = HoursField(required=False, most=MAX_WAIT_MS, help_text="Expire when it could not start by then.")

@@ -24,6 +24,7 @@ from gaas.outbox.api import Idempotent
 from tasks import services
 from tasks.api import serializers
 from tasks.api.filters import TaskFilter
+from tasks.api.metrics import CurvesMixin
 from tasks.api.streams import StreamTickets
 from tasks.models import ApprovalStep, Attempt, Task
 from tasks.querysets import TaskQuerySet
@@ -45,12 +46,20 @@ class PlainText(BaseRenderer):
 
 
 class TaskViewSet(
-    Idempotent, ETagMixin, SparseFields, StreamTickets, mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet
+    CurvesMixin,
+    Idempotent,
+    ETagMixin,
+    SparseFields,
+    StreamTickets,
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    GenericViewSet,
 ):
     """Tasks of the accounts that the caller sees."""
 
     queryset = Task.objects.none()
     filterset_class = TaskFilter
+    query_params: tuple[str, ...] = ()
     throttle_scope = "quote"
     key_scope = "tasks"
 
@@ -161,6 +170,7 @@ class TaskViewSet(
         detail=True,
         filter_backends=[],
         pagination_class=None,
+        query_params=("attempt", "offset"),
         renderer_classes=[PlainText, *GenericViewSet.renderer_classes],
     )
     def logs(self, request: Request, version: str, pk: str) -> HttpResponse:

@@ -2,7 +2,8 @@ from tasks.models.approval import ApprovalStep
 from tasks.models.attempt import Attempt, AttemptGPU
 from tasks.models.event import TaskEvent
 from tasks.models.log import LogChunk
+from tasks.models.progress import ProgressPoint
 from tasks.models.scheduler import Scheduler
 from tasks.models.task import Task
 
-__all__ = ["ApprovalStep", "Attempt", "AttemptGPU", "LogChunk", "Scheduler", "Task", "TaskEvent"]
+__all__ = ["ApprovalStep", "Attempt", "AttemptGPU", "LogChunk", "ProgressPoint", "Scheduler", "Task", "TaskEvent"]

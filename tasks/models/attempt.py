@@ -51,6 +51,12 @@ class Attempt(Row, Lifecycle):
     elapsed_ms = models.BigIntegerField(default=0)
     metered_ms = models.BigIntegerField(default=0)
     limit_ms = models.BigIntegerField(help_text="What was left of the task's limit at the offer.")
+    stop_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its owner's window closes, where it may be stopped then."
+    )
+    idle_since = models.DateTimeField(null=True, blank=True, help_text="Since when its GPUs do next to nothing.")
+    idle_seen_at = models.DateTimeField(null=True, blank=True)
+    idle_warned_at = models.DateTimeField(null=True, blank=True)
     progress = models.JSONField(null=True, blank=True)
     phase = models.JSONField(
         null=True, blank=True, help_text="What its host does before the start or after the end: text, percent."
@@ -87,6 +93,11 @@ class Attempt(Row, Lifecycle):
         indexes = [
             models.Index(fields=["host"], name="attempt_open_by_host", condition=Q(status__in=sorted(OPEN))),
             models.Index(fields=["host", "-id"], name="attempt_by_host"),
+            models.Index(
+                fields=["idle_since"],
+                name="attempt_idle",
+                condition=Q(status=AttemptStatus.RUNNING, idle_since__isnull=False),
+            ),
             models.Index(fields=["ended_at"], name="attempt_refused_lately", condition=Q(status=AttemptStatus.REFUSED)),
         ]
 

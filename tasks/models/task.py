@@ -73,6 +73,10 @@ class Task(Row, Lifecycle):
 
     priority = models.SmallIntegerField(default=0)
     retries = models.PositiveSmallIntegerField(default=0)
+    interruptible = models.BooleanField(
+        default=False, help_text="May begin where its owner's hours end before its limit, and is placed again then."
+    )
+    may_idle = models.BooleanField(default=False, editable=False, help_text="The idle rule leaves it alone.")
     wait_until = models.DateTimeField(null=True, blank=True, help_text="Expires when no GPU was found by then.")
 
     status = models.CharField(max_length=12, choices=TaskStatus, default=S.PENDING, editable=False)

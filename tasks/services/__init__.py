@@ -1,6 +1,8 @@
 from tasks.services.attempts import finish, start
+from tasks.services.curves import read_curves
 from tasks.services.decide import approve, reject
 from tasks.services.dispatch import schedule
+from tasks.services.idle import allow_idle
 from tasks.services.logs import append_log, read_log
 from tasks.services.plan import Plan, quote
 from tasks.services.stop import cancel, complete
@@ -11,12 +13,14 @@ from tasks.services.wakes import schedule_soon
 
 __all__ = [
     "Plan",
+    "allow_idle",
     "append_log",
     "approve",
     "cancel",
     "complete",
     "finish",
     "quote",
+    "read_curves",
     "read_log",
     "reject",
     "retry",

@@ -173,6 +173,7 @@ def close(
         **facts,
     )
     charged_now = metered if is_charged(status, fault, had_started=had_started) else 0
+    was_closed = attempt.stop_at is not None and attempt.stop_at <= now and status == AttemptStatus.CANCELLED
     chosen = decide(
         Ended(
             status=status,
@@ -189,11 +190,12 @@ def close(
             time_left_ms=attempt.limit_ms - charged_now,
             hosts_lost=_hosts_lost(task) if status == AttemptStatus.LOST and had_started else 0,
             poison_hosts=settings.POISON_HOSTS,
+            was_closed=was_closed,
         )
     )
     _move_on(task, chosen, by=by, exit_code=exit_code, result=result, now=now)
     is_loss = status == AttemptStatus.LOST
-    if is_loss or (fault == Fault.HOST and code not in _NOT_ITS_FAILURE):
+    if is_loss or (fault == Fault.HOST and code not in _NOT_ITS_FAILURE and not was_closed):
         note_failure(
             host_id=attempt.host_id,
             task_id=task.pk,

@@ -15,7 +15,7 @@ from gpus.models import GPU
 from gpus.services import wake_hosts
 from tasks.choices import TaskStatus
 from tasks.models import Attempt, AttemptGPU, Scheduler, Task
-from tasks.placement import Field, Fleet, Need, Placement, Reason, fits
+from tasks.placement import Field, Fleet, Need, Placement, Reason, Slot, fits_now
 from tasks.services.field import need_of, slots
 from tasks.sql import one_pass_at_a_time
 
@@ -55,7 +55,8 @@ def _run_pass(now: datetime) -> int:
     page = list(rows[:PAGE])
     if not page:
         return 0
-    field = Field(slots(GPU.objects.free(now=now)))
+    free = slots(GPU.objects.free(now=now), now=now)
+    field, is_timed = Field(free), any(slot.open_for_ms is not None for slot in free)
     refused: dict[UUID, set[UUID]] = defaultdict(set)
     since = now - timedelta(seconds=settings.HOST_COOL_DOWN_SECONDS)
     for task_id, host_id in Attempt.objects.refused_since(since).values_list("task_id", "host_id"):
@@ -64,7 +65,9 @@ def _run_pass(now: datetime) -> int:
     needs: dict[UUID, Need] = {}
     placements: list[Placement] = []
     while page:
-        of_page = {task.pk: need_of(task, not_on=frozenset(refused.get(task.pk, ()))) for task in page}
+        of_page = {
+            task.pk: need_of(task, not_on=frozenset(refused.get(task.pk, ())), is_timed=is_timed) for task in page
+        }
         queue += page
         needs |= of_page
         placements += field.place(of_page.values())
@@ -73,13 +76,13 @@ def _run_pass(now: datetime) -> int:
     offered = _offer(placements, needs, now) if placements else set()
     left = [task for task in queue if task.pk not in offered]
     if left:
-        _tell_why(left, needs)
+        _tell_why(left, needs, now)
     return len(offered)
 
 
-def _tell_why(left: list[Task], needs: dict[UUID, Need]) -> None:
+def _tell_why(left: list[Task], needs: dict[UUID, Need], now: datetime) -> None:
     """Store why each of these waits, where that is another reason than before: one UPDATE a reason."""
-    fleet = Fleet(slots(GPU.objects.listed()))
+    fleet = Fleet(slots(GPU.objects.listed(), now=now))
     changed: dict[Reason, list[UUID]] = defaultdict(list)
     reasons: dict[tuple[object, ...], Reason] = {}
     for task in left:
@@ -106,11 +109,11 @@ def _offer(placements: list[Placement], needs: dict[UUID, Need], now: datetime) 
             .order_by("pk")
         )
         still = {task.pk: task for task in locked}
-        free = {slot.gpu_id: slot for slot in slots(GPU.objects.free(now=now).filter(pk__in=gpu_ids))}
+        free = {slot.gpu_id: slot for slot in slots(GPU.objects.free(now=now).filter(pk__in=gpu_ids), now=now)}
         attempts, links, reasons = [], [], {}
         for task_id, placement in wanted.items():
             if task_id not in still or not all(
-                gpu_id in free and fits(needs[task_id], free[gpu_id]) for gpu_id in placement.gpu_ids
+                gpu_id in free and fits_now(needs[task_id], free[gpu_id]) for gpu_id in placement.gpu_ids
             ):
                 continue
             task = still[task_id]
@@ -121,6 +124,7 @@ def _offer(placements: list[Placement], needs: dict[UUID, Need], now: datetime) 
                 host_id=placement.host_id,
                 offered_at=now,
                 limit_ms=time_left_ms(task),
+                stop_at=_stop_at(task, [free[gpu_id] for gpu_id in placement.gpu_ids], now),
             )
             attempts.append(attempt)
             links += [
@@ -133,6 +137,14 @@ def _offer(placements: list[Placement], needs: dict[UUID, Need], now: datetime) 
         if attempts:
             wake_hosts(attempt.host_id for attempt in attempts)
     return {attempt.task_id for attempt in attempts}
+
+
+def _stop_at(task: Task, slots: list[Slot], now: datetime) -> datetime | None:
+    """Tell when a task that may be interrupted has to make way for the owners of its GPUs, if it has to."""
+    shortest = min((slot.open_for_ms for slot in slots if slot.open_for_ms is not None), default=None)
+    if not task.interruptible or shortest is None or shortest >= task.limit_ms:
+        return None
+    return now + timedelta(milliseconds=shortest)
 
 
 def time_left_ms(task: Task) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
 
+from gpus import windows
 from gpus.models import GPU
 from tasks.placement import Need, Slot
 
@@ -32,22 +34,41 @@ _COLUMNS = (
     "host__name",
     "host__labels",
     "labels",
+    "schedule",
+    "is_closed",
+    "turns_at",
+    "host__maintenance_from",
+    "host__maintenance_until",
+    "foreign_processes",
+    "host__reliability",
 )
 
 
-def slots(gpus: QuerySet[GPU]) -> list[Slot]:
+_TIMES = _COLUMNS.index("schedule")
+
+
+def slots(gpus: QuerySet[GPU], *, now: datetime) -> list[Slot]:
     """Read GPUs as the matcher sees them; a GPU's label goes before its host's of the same name."""
     read = []
     known: dict[tuple[str, ...], frozenset[str]] = {}  # one set for all hosts that run the same
-    for *device, its_executors, host_name, host_labels, labels in gpus.values_list(*_COLUMNS):
+    for row in gpus.values_list(*_COLUMNS):
+        *device, its_executors, host_name, host_labels, labels = row[:_TIMES]
+        schedule, *times, foreign, reliability = row[_TIMES:]
+        ends_at = windows.ends_at(schedule, *times, now=now)
         executors = known.setdefault(tuple(its_executors), frozenset(its_executors))
         values: list[Any] = [*device, {**host_labels, **labels}, executors, host_name]
+        open_for_ms = None if ends_at is None else (ends_at - now) // timedelta(milliseconds=1)
+        values += [open_for_ms, bool(schedule.get("may_stop")), foreign > 0, reliability]
         read.append(Slot(*values))
     return read
 
 
-def need_of(task: Task, *, not_on: frozenset[UUID] = frozenset()) -> Need:
-    """Read what a task asks for; its account was selected with it."""
+def need_of(task: Task, *, not_on: frozenset[UUID] = frozenset(), is_timed: bool = True) -> Need:
+    """Read what a task asks for; its account was selected with it.
+
+    Where no GPU ever closes (`is_timed` False) its limit is left out, so that tasks which differ in that alone are
+    told from each other no more.
+    """
     return Need(
         task_id=task.pk,
         gpus=task.gpus,
@@ -63,4 +84,6 @@ def need_of(task: Task, *, not_on: frozenset[UUID] = frozenset()) -> Need:
         host_id=task.host_id,
         allow_simulated=settings.ALLOW_SIMULATED,
         not_on=not_on,
+        limit_ms=task.limit_ms if is_timed else 0,
+        is_interruptible=is_timed and task.interruptible,
     )

@@ -20,7 +20,7 @@ from tasks.approval import StepNeeded, steps_for
 from tasks.draft import Draft
 from tasks.funding import RULES
 from tasks.models import Task
-from tasks.placement import Reason, fitting, place, why_none
+from tasks.placement import Reason, fits_now, fitting, place, why_none
 from tasks.services.field import need_of, slots
 
 if TYPE_CHECKING:
@@ -143,10 +143,11 @@ def plan(draft: Draft, *, by: User, now: datetime) -> Plan:
         cost_code=draft.cost_code,
         priority=draft.priority,
         retries=draft.retries,
+        interruptible=draft.interruptible,
         wait_until=now + timedelta(milliseconds=draft.max_wait_ms) if draft.max_wait_ms is not None else None,
     )
     if draft.funding == "wallet":
-        task.max_price_per_hour = _price_ceiling(draft, task)
+        task.max_price_per_hour = _price_ceiling(draft, task, now)
     to_hold = rule.to_hold(gpus=task.gpus, limit_ms=task.limit_ms, price_ceiling=task.max_price_per_hour)
     balance = hours_balance(payer) if draft.funding == "quota" else wallet_balance(payer)
     capped = cap_refusal(account=account, asset=rule.asset, amount=to_hold, now=now)
@@ -158,8 +159,9 @@ def quote(draft: Draft, *, by: User, now: datetime) -> Quote:
     planned = plan(draft, by=by, now=now)
     task = planned.task
     need = need_of(task)
-    listed = slots(GPU.objects.listed())
-    fit_listed, fit_free = fitting(need, listed), fitting(need, slots(GPU.objects.free(now=now)))
+    listed = slots(GPU.objects.listed(), now=now)
+    fit_listed = fitting(need, listed)
+    fit_free = [slot for slot in slots(GPU.objects.free(now=now), now=now) if fits_now(need, slot)]
     ahead = Task.objects.queue().filter(priority__gte=task.priority)[:POSITION_SHOWN_UP_TO].count()
     waiting = None
     if not place([need], fit_free):
@@ -190,11 +192,11 @@ def _may_spend(account: Account, by: User) -> None:
     require_open(account)
 
 
-def _price_ceiling(draft: Draft, task: Task) -> int:
+def _price_ceiling(draft: Draft, task: Task, now: datetime) -> int:
     """Take the caller's ceiling, or the price of the dearest GPU that fits now."""
     if draft.max_price_per_hour is not None:
         return draft.max_price_per_hour
-    fit = fitting(need_of(task), slots(GPU.objects.listed()))
+    fit = fitting(need_of(task), slots(GPU.objects.listed(), now=now))
     if not fit:
         raise DomainError(
             "No listed GPU fits now, so there is no price to take: give `max_price_per_hour_usd`.",

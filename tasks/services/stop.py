@@ -38,7 +38,7 @@ def cancel(task: Task, *, by: User, reason: str = "", now: datetime) -> Task:
             )
         before = {"status": task.status}
         if task.status in ON_A_HOST:
-            _ask_host_to_stop(task, "cancel_requested_at", by=by, reason=reason or "Cancel asked for.", now=now)
+            ask_host_to_stop(task, "cancel_requested_at", by=by, reason=reason or "Cancel asked for.", now=now)
         else:
             task.cancel(by=by, reason=reason, now=now)
             task.approval_steps.filter(status=StepStatus.PENDING).update(status=StepStatus.VOID)
@@ -68,7 +68,7 @@ def complete(task: Task, *, by: User, reason: str, now: datetime) -> Task:
             raise _changed(task)
         if task.cancel_requested_at or task.complete_requested_at:
             raise Conflict("It is being ended already.", attr="status")
-        _ask_host_to_stop(task, "complete_requested_at", by=by, reason=reason or "Completed by staff.", now=now)
+        ask_host_to_stop(task, "complete_requested_at", by=by, reason=reason or "Completed by staff.", now=now)
         record(action="task.complete", obj=task, by=by, before={"status": task.status}, reason=reason, now=now)
     return task
 
@@ -86,7 +86,8 @@ def _lock(task: Task) -> None:
     task.cancel_requested_at, task.complete_requested_at = stored.cancel_requested_at, stored.complete_requested_at
 
 
-def _ask_host_to_stop(task: Task, field: str, *, by: User, reason: str, now: datetime) -> None:
+def ask_host_to_stop(task: Task, field: str, *, by: User | None, reason: str, now: datetime) -> None:
+    """Note that its program is to end, and wake the host that runs it; the caller locked the task."""
     Task.objects.filter(pk=task.pk).update(**{field: now})
     setattr(task, field, now)
     task.note(by=by, reason=reason, now=now)

@@ -93,6 +93,7 @@ def retry(task: Task, *, by: User, now: datetime) -> Task:
             max_price_per_hour=task.max_price_per_hour,
             priority=min(task.priority, 0),
             retries=task.retries,
+            interruptible=task.interruptible,
             env=task.env,
             secrets=_secrets_of(task),
             cost_code=task.cost_code,

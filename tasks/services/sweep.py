@@ -17,6 +17,7 @@ from gpus.models import Host
 from tasks.choices import AttemptStatus, Fault, StepStatus, TaskStatus
 from tasks.models import Attempt, Scheduler, Task
 from tasks.services.attempts import close
+from tasks.services.idle import mend_idleness
 from tasks.services.wakes import schedule_soon
 
 log = logging.getLogger("app")
@@ -35,6 +36,7 @@ def sweep(*, now: datetime) -> None:
         return
     reap(now=now)
     expire(now=now)
+    mend_idleness(now=now)
     if Task.objects.queue().exists():
         schedule_soon()
 

@@ -23,7 +23,8 @@ from gpus.services import SyncReport, hear
 from tasks import kinds
 from tasks.choices import OPEN, AttemptStatus, Fault
 from tasks.models import Attempt, Task
-from tasks.outcome import SECRETS_UNREADABLE
+from tasks.outcome import SECRETS_UNREADABLE, WINDOW_CLOSED
+from tasks.services import curves, idle
 from tasks.services.attempts import close
 from tasks.services.wakes import schedule_soon
 
@@ -89,8 +90,8 @@ def sync(*, host: Host, report: SyncReport, held: list[Held], now: datetime) -> 
                 now=now,
             )
         attempts = list(_open_attempts(host))
-    _acknowledge(attempts, held, now)
-    return _answer(host, attempts, held, heard.warnings, secrets)
+    _acknowledge(attempts, held, heard.samples, now)
+    return _answer(host, attempts, held, heard.warnings, secrets, now)
 
 
 def _open_secrets(attempts: list[Attempt]) -> tuple[dict[UUID, dict[str, str]], list[Attempt]]:
@@ -158,10 +159,12 @@ def _close_open(stale: Attempt, still: Collection[str], *, now: datetime, **how:
             close(attempt, task, until=attempt.acked_at or now, now=now, **how)
 
 
-def _acknowledge(attempts: list[Attempt], held: list[Held], now: datetime) -> None:
-    """Write that the host holds these: one UPDATE for all, and the move of those newly taken."""
+def _acknowledge(
+    attempts: list[Attempt], held: list[Held], samples: dict[str, dict[str, float]], now: datetime
+) -> None:
+    """Write that the host holds these: one UPDATE for all, the move of those newly taken, and points of curves."""
     reported = {(item.id, item.epoch): item for item in held}
-    changed, progressed = [], []
+    changed, progressed, points, is_judged = [], [], [], False
     for attempt in attempts:
         item = reported.get((attempt.pk, attempt.epoch))
         if item is None:
@@ -175,14 +178,19 @@ def _acknowledge(attempts: list[Attempt], held: list[Held], now: datetime) -> No
         attempt.acked_at = now
         attempt.updated_at = now
         attempt.elapsed_ms = max(attempt.elapsed_ms, item.elapsed_ms)
-        if item.progress is not None:
-            progressed += [attempt.task_id] if item.progress != attempt.progress else []
+        if item.progress is not None and item.progress != attempt.progress:
+            progressed.append(attempt.task_id)
             attempt.progress = item.progress
+            points.append(curves.point_of(attempt, item.progress, now=now))
         progressed += [attempt.task_id] if item.phase != attempt.phase else []
         attempt.phase = item.phase
+        is_judged |= idle.judge(attempt, samples, now=now)
         changed.append(attempt)
     if changed:
-        Attempt.objects.open().bulk_update(changed, ["acked_at", "updated_at", "elapsed_ms", "progress", "phase"])
+        fields = ["acked_at", "updated_at", "elapsed_ms", "progress", "phase", *(idle.FIELDS if is_judged else ())]
+        Attempt.objects.open().bulk_update(changed, fields)
+    if said := [point for point in points if point is not None]:
+        curves.keep_points(said)
     for task_id in progressed:
         hint(f"task:{task_id}")
 
@@ -193,6 +201,7 @@ def _answer(
     held: list[Held],
     warnings: list[str],
     secrets: dict[UUID, dict[str, str]],
+    now: datetime,
 ) -> wire.SyncAnswer:
     run, stop, known = [], [], set()
     for attempt in attempts:
@@ -201,6 +210,8 @@ def _answer(
         if task.cancel_requested_at or task.complete_requested_at:
             reason = "cancelled" if task.cancel_requested_at else "completed"
             stop.append(_stop(attempt.pk, attempt.epoch, wire.STOP, reason))
+        elif attempt.stop_at is not None and attempt.stop_at <= now:
+            stop.append(_stop(attempt.pk, attempt.epoch, wire.STOP, WINDOW_CLOSED))
         else:
             run.append(_assignment(attempt, secrets.get(attempt.pk, {})))
     stop += [

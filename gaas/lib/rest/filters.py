@@ -38,6 +38,16 @@ def refuse_unknown(
         raise ValidationError({name[:100] or "?": [ErrorDetail(detail, code=code)] for name in unknown[:20]})
 
 
+def whole_number(params: Mapping[str, str], name: str, *, default: int, least: int, most: int) -> int:
+    """Read one query parameter as a whole number within bounds; raise 400 naming it and them."""
+    text = params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+        raise ValidationError({name: [ErrorDetail(f"Give a whole number from {least} to {most}.", code="invalid")]})
+    return int(text)
+
+
 class _BooleanField(forms.Field):
     default_error_messages = {"invalid": "Give true or false."}
 
@@ -84,6 +94,22 @@ class _AmountField(forms.Field):
         except NotExact as error:
             raise forms.ValidationError(str(error), code="not_exact") from error
         return min(hours_to_ms(micro) if self.in_ms else micro, MAX_INTEGER)
+
+
+class _ShareField(forms.RegexField):
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("error_messages", {"invalid": "Give a decimal from 0 to 1, such as 0.99."})
+        super().__init__(r"\A(0(\.[0-9]{1,6})?|1(\.0{1,6})?)\Z", **kwargs)
+
+    def clean(self, value: Any) -> float | None:
+        text = super().clean(value)
+        return float(text) if text not in self.empty_values else None
+
+
+class ShareFilter(django_filters.Filter):
+    """Take a share of one."""
+
+    field_class = _ShareField
 
 
 class StrictBooleanFilter(django_filters.BooleanFilter):

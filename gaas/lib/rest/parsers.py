@@ -35,11 +35,13 @@ class StrictJSONParser(BaseParser):
 
     Refused with 400: other encodings than UTF-8, duplicate keys (two readers would see two bodies), NUL and
     lone surrogates in texts, NaN and infinities, integers of more than nineteen digits, nesting deeper
-    than MAX_DEPTH. 413 over the view's `max_body_bytes`, else MAX_BODY_BYTES. 415 for a packed body.
+    than MAX_DEPTH; what stands under the key `unchecked` is left to the serializer. 413 over the
+    view's `max_body_bytes`, else MAX_BODY_BYTES. 415 for a packed body.
     """
 
     media_type = "application/json"
     renderer_class = JSONRenderer
+    unchecked = ""
 
     def parse(
         self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
@@ -59,10 +61,10 @@ class StrictJSONParser(BaseParser):
             text = body.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ParseError("The body is not UTF-8. Send UTF-8 JSON.") from error
-        return read_json(text)
+        return read_json(text, unchecked=self.unchecked)
 
 
-def read_json(text: str) -> Any:
+def read_json(text: str, *, unchecked: str = "") -> Any:
     """Read strict JSON; raise ParseError, or BadValue with the path of the value at fault."""
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_int=_integer)
@@ -71,7 +73,8 @@ def read_json(text: str) -> Any:
     except ValueError as error:
         raise ParseError(f"The body is not JSON: {error}.") from error
     if text.count("[") + text.count("{") > MAX_DEPTH or _SUSPICIOUS.search(text):
-        _check(value)
+        is_spared = bool(unchecked) and isinstance(value, dict)
+        _check({key: inner for key, inner in value.items() if key != unchecked} if is_spared else value)
     return value
 
 
