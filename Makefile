@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help venv dev demo run test test-systems test-brokers test-chaos test-chaos-200 test-browser test-docker test-schema \
         test-schema-long test-bare \
-        lint typecheck coverage bench bench-matching screenshots docs clean
+        lint typecheck coverage bench bench-matching bench-swarm screenshots docs clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -84,6 +84,9 @@ bench: dev ## From approval to the agent: the time of a dispatch, here and on Po
 
 bench-matching: dev ## One pass of the matcher over 10 000 GPUs and 100 000 waiting tasks, beside SQL alone
 	@$(PYTHON) bench/matching.py $(ARGS)
+
+bench-swarm: dev ## 2 000 agents on one live process: memory of a wait, waking all, syncs together and alone
+	@$(PYTHON) bench/swarm.py $(ARGS)
 
 screenshots: dev ## Take the pictures in docs/ anew from a running demo
 	@$(PYTHON) docs/screenshots.py $(ARGS)

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 
 from gaas.audit.services import record
 from gaas.lib.errors import Conflict, DomainError
@@ -18,10 +18,12 @@ from gpus.agent.protocol import PROTOCOL, GpuReport, HostFacts
 from gpus.choices import REVOKED, SPEAKING, HostStatus
 from gpus.models import Host
 from gpus.samples import believable
+from gpus.services.heartbeats import renew
 from gpus.services.inventory import GpuOfAnotherHost, inventory_digest, sound_foreign_alarm, take_inventory
 from gpus.services.owners import tell_owners
 from gpus.services.protocols import check_protocol
 from gpus.services.samples import keep_samples
+from gpus.sql import Beat
 from gpus.troubles import SKEW_SECONDS, two_agents
 
 
@@ -109,6 +111,7 @@ def hear(*, host: Host, report: SyncReport, now: datetime) -> Heard:
 def _take(host: Host, report: SyncReport, now: datetime) -> Heard:
     """Write session, seq, boot, lease and changed facts if the row still is as it was judged."""
     skew, warnings = _skew(report.clock, now)
+    is_first = True
     while True:
         heard = _judge(host, report, now, warnings)
         new = {name: value for name, value in asdict(report.facts).items() if value != getattr(host, name)}
@@ -122,6 +125,9 @@ def _take(host: Host, report: SyncReport, now: datetime) -> Heard:
             "protocol": report.protocol,
             "updated_at": now,
         }
+        if is_first and _is_heartbeat(host, report, new) and renew(_beat(host, new)):
+            break
+        is_first = False
         as_read = {"session": host.session, "seq": host.seq, "boot_id": host.boot_id}
         if Host.objects.speaking().filter(pk=host.pk, **as_read).update(**new):
             break
@@ -129,6 +135,31 @@ def _take(host: Host, report: SyncReport, now: datetime) -> Heard:
     for name, value in new.items():
         setattr(host, name, value)
     return heard
+
+
+# What each sync changes.
+_HEARD = frozenset(
+    {"session", "seq", "boot_id", "last_sync_at", "lease_expires_at", "clock_skew_seconds", "updated_at"}
+)
+
+
+def _is_heartbeat(host: Host, report: SyncReport, new: dict[str, Any]) -> bool:
+    """Tell whether a sync says nothing of the host but that it is there; within a transaction none is taken for one."""
+    is_known = (host.session, host.boot_id, host.protocol) == (report.session, report.boot_id, report.protocol)
+    return is_known and set(new) <= _HEARD | {"protocol"} and not connection.in_atomic_block
+
+
+def _beat(host: Host, new: dict[str, Any]) -> Beat:
+    return Beat(
+        host_id=host.pk,
+        session=new["session"],
+        boot_id=new["boot_id"],
+        seq_before=host.seq,
+        seq=new["seq"],
+        at=new["last_sync_at"],
+        lease_expires_at=new["lease_expires_at"],
+        skew=new["clock_skew_seconds"],
+    )
 
 
 def _judge(host: Host, report: SyncReport, now: datetime, warnings: list[str]) -> Heard:
