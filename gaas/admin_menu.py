@@ -17,6 +17,7 @@ MENU: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("Tasks", "task_alt", "tasks.task"),
             ("Attempts", "replay", "tasks.attempt"),
             ("Approval steps", "rule", "tasks.approvalstep"),
+            ("Uploads", "upload_file", "tasks.upload"),
         ],
     ),
     ("Fleet", [("Hosts", "dns", "gpus.host"), ("GPUs", "memory", "gpus.gpu")]),

@@ -24,6 +24,7 @@ FROM_THE_ROOT = {
     "tasks": "task-list",
     "approvals": "approval-list",
     "payments": "payment-list",
+    "uploads": "upload-list",
 }
 
 

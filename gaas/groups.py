@@ -71,6 +71,8 @@ GROUPS: dict[str, frozenset[str]] = {
         "accounts.change_invitation",
         "accounts.view_apikey",
         "accounts.change_apikey",
+        "tasks.view_upload",
+        "tasks.delete_upload",
         "accounts.view_tokenfamily",
         "accounts.change_tokenfamily",
         "axes.view_accessattempt",
@@ -93,6 +95,7 @@ GROUPS: dict[str, frozenset[str]] = {
         "auth.view_group",
         "axes.view_accessattempt",
         "ledger.view_transferseal",
+        "tasks.view_upload",
         "outbox.view_mail",
     }
     | VIEW_OF_PAYMENTS,

@@ -156,6 +156,15 @@ STORAGES = {
     "default": storage_backend(STORAGE_URL, GAAS_HOME),
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+STORAGE_QUOTA_MIB = env.int("STORAGE_QUOTA_MIB", default=51200)
+MAX_FILE_MIB = env.int("MAX_FILE_MIB", default=20480)
+MAX_UPLOADS = env.int("MAX_UPLOADS", default=10000)
+MAX_ARTIFACTS = env.int("MAX_ARTIFACTS", default=1000)
+UPLOAD_OPEN_SECONDS = env.float("UPLOAD_OPEN_SECONDS", default=86400)
+UPLOAD_KEEP_SECONDS = env.float("UPLOAD_KEEP_SECONDS", default=2592000)
+ARTIFACT_KEEP_SECONDS = env.float("ARTIFACT_KEEP_SECONDS", default=7776000)
+CHECKPOINT_KEEP_SECONDS = env.float("CHECKPOINT_KEEP_SECONDS", default=86400)
+CHECKPOINT_SECONDS = env.float("CHECKPOINT_SECONDS", default=300)
 
 # --- People -------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"

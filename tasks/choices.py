@@ -39,6 +39,17 @@ class StepKind(TextChoices):
     STAFF = "staff", "Staff"
 
 
+class FileStatus(TextChoices):
+    OPEN = "OPEN", "Being sent"
+    WHOLE = "WHOLE", "Kept"
+    REMOVED = "REMOVED", "Removed"
+
+
+class ArtifactKind(TextChoices):
+    OUTPUT = "output", "Result"
+    CHECKPOINT = "checkpoint", "Part of a checkpoint"
+
+
 class Funding(TextChoices):
     QUOTA = "quota", "Hours of the quota"
     WALLET = "wallet", "Money of the wallet"

@@ -12,6 +12,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class InputWanted:
+    """Name a file for a task: an upload, an artifact of another task, or what an earlier task was given."""
+
+    upload: UUID | None = None
+    task: UUID | None = None
+    artifact: str = ""
+    path: str = ""
+    again: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class Draft:
     """`limit_ms` is wall clock; prices are micro-dollars per GPU-hour; capability 90 is 9.0.
 
@@ -39,4 +50,5 @@ class Draft:
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     max_wait_ms: int | None = None
     cost_code: str = ""
+    inputs: tuple[InputWanted, ...] = ()
     retry_of: Task | None = None

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
 
 from accounts.models import Account
-from tasks.choices import LIVE, OPEN, StepKind, StepStatus, TaskStatus
+from tasks.choices import LIVE, OPEN, ArtifactKind, FileStatus, StepKind, StepStatus, TaskStatus
 
 
 class TaskQuerySet(models.QuerySet):
@@ -86,3 +86,43 @@ class AttemptQuerySet(models.QuerySet):
     def charged(self) -> Self:
         """Attempts whose time the payer pays for: they started, and ended by no fault of host or platform."""
         return self.filter(started_at__isnull=False).exclude(status="LOST").exclude(fault__in=["host", "platform"])
+
+
+class StoredFileQuerySet(models.QuerySet):
+    def here(self) -> Self:
+        return self.exclude(status=FileStatus.REMOVED)
+
+    def due(self, *, now: datetime) -> Self:
+        """Keep what may be removed by now: its time is over and no live task needs it."""
+        return self.here().filter(due_at__lte=now).exclude(self._needed())
+
+    def needed(self) -> Self:
+        """Keep what a live task was given, or left as the checkpoint it would go on from."""
+        return self.filter(self._needed())
+
+    def _needed(self) -> Q:
+        uses = self.model._meta.get_field("uses").related_model._base_manager
+        artifacts = self.model._meta.get_field("artifact").related_model._base_manager
+        given = uses.filter(file=OuterRef("pk"), task__status__in=LIVE)
+        checkpoint = artifacts.filter(file=OuterRef("pk"), is_current=True, task__status__in=LIVE)
+        return Q(Exists(given)) | Q(Exists(checkpoint))
+
+
+class UploadQuerySet(models.QuerySet):
+    def visible_to(self, user: Any) -> Self:
+        """Uploads of the accounts that `user` is in or manages; all of them for who may view any."""
+        if user.has_perm("tasks.view_upload"):
+            return self.here()
+        return self.here().filter(account__in=Account.objects.of_member(user))
+
+    def here(self) -> Self:
+        return self.exclude(file__status=FileStatus.REMOVED)
+
+
+class ArtifactQuerySet(models.QuerySet):
+    def kept(self) -> Self:
+        """Keep results that are whole and still here."""
+        return self.filter(kind=ArtifactKind.OUTPUT, file__status=FileStatus.WHOLE)
+
+    def checkpoint(self) -> Self:
+        return self.filter(is_current=True, file__status=FileStatus.WHOLE)

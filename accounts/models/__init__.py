@@ -5,6 +5,7 @@ from accounts.models.invitation import Invitation
 from accounts.models.limits import ApprovalThreshold, CapRule
 from accounts.models.membership import Membership
 from accounts.models.quota_request import QuotaRequest
+from accounts.models.storage_use import StorageUse
 from accounts.models.token_family import TokenFamily
 from accounts.models.user import User
 
@@ -17,6 +18,7 @@ __all__ = [
     "Invitation",
     "Membership",
     "QuotaRequest",
+    "StorageUse",
     "TokenFamily",
     "User",
 ]

@@ -51,6 +51,15 @@ from accounts.services.organisations import (
 )
 from accounts.services.quota_requests import approve_quota_request, reject_quota_request, request_quota
 from accounts.services.register import BadKey, RegistrationClosed, WeakPassword, register, verify_email
+from accounts.services.storage import (
+    Storage,
+    StorageFull,
+    give_back_storage,
+    reserve_storage,
+    set_storage_quota,
+    storage_of,
+    storage_of_each,
+)
 
 __all__ = [
     "AccountBalances",
@@ -62,6 +71,8 @@ __all__ = [
     "PaysFromParent",
     "RegistrationClosed",
     "Spending",
+    "Storage",
+    "StorageFull",
     "TooManyHours",
     "WeakPassword",
     "accept_invitation",
@@ -79,6 +90,7 @@ __all__ = [
     "explain_cap",
     "find_invitation",
     "fund",
+    "give_back_storage",
     "given",
     "grant_hours",
     "hours_balance",
@@ -95,11 +107,15 @@ __all__ = [
     "request_quota",
     "require_open",
     "require_sharing",
+    "reserve_storage",
     "revoke_invitation",
     "set_cap",
     "set_pays_from",
+    "set_storage_quota",
     "set_threshold",
     "spending_of",
+    "storage_of",
+    "storage_of_each",
     "thresholds_over",
     "verify_email",
     "wallet_balance",

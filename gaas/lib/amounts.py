@@ -55,3 +55,13 @@ def show_hours(gpu_ms: int) -> str:
     """Write GPU-milliseconds as hours with six places, rounded down (towards zero)."""
     micro = abs(gpu_ms) * MICRO // MS_PER_HOUR
     return show_micro(-micro if gpu_ms < 0 else micro)
+
+
+def show_bytes(size: int) -> str:
+    """Write a size for people, in units of 1024: "1.5 GiB"."""
+    amount, unit = float(size), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(amount) < 1024 or unit == "TiB":
+            break
+        amount /= 1024
+    return f"{amount:.0f} {unit}" if unit == "B" or amount == int(amount) else f"{amount:.1f} {unit}"

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from gaas.tests.cast import PASSWORD
-from gaas.tests.matrix_world import LOG, NEW_PASSWORD, World
+from gaas.tests.matrix_world import FILE, LOG, NEW_PASSWORD, World
 
 Body = dict[str, Any] | bytes | None
 UNKNOWN = UUID("00000000-0000-7000-8000-00000000dead")
@@ -82,7 +82,32 @@ def _start(world: World) -> Body:
     return {"epoch": world.offer2["epoch"], "session": str(world.rig2.session), "seq": world.rig2.seq}
 
 
+def _artifact(world: World) -> str:
+    named = f"name=more.bin&size={len(FILE)}&sha256={hashlib.sha256(FILE).hexdigest()}"
+    return f"?epoch={world.offer['epoch']}&kind=output&offset=0&{named}"
+
+
+OF_TASK = "v1/tasks/{task}/artifacts"
+ARTIFACT = {"task": "running", "pk": "artifact"}
+
 CALLS: dict[str, Call] = {
+    "POST v1/uploads/": Call(body=with_lab(name="data.csv", size=5)),
+    "GET v1/uploads/{pk}/": to("upload"),
+    "DELETE v1/uploads/{pk}/": to("spare_upload"),
+    "GET v1/uploads/{pk}/content/": to("upload"),
+    "PUT v1/uploads/{pk}/content/": to("open_upload", FILE),
+    "POST v1/uploads/{pk}/complete/": to("open_upload", {}),
+    f"GET {OF_TASK}/": Call({"task": "running"}),
+    f"GET {OF_TASK}/archive/": Call({"task": "running"}),
+    f"GET {OF_TASK}/{{pk}}/": Call(ARTIFACT),
+    f"GET {OF_TASK}/{{pk}}/content/": Call(ARTIFACT),
+    "GET agent/v1/attempts/{attempt_id}/files/{file_id}": Call(
+        {"attempt_id": "attempt", "file_id": "input_file"}, query=lambda world: f"?epoch={world.offer['epoch']}"
+    ),
+    "POST agent/v1/attempts/{attempt_id}/artifacts": Call({"attempt_id": "attempt"}, FILE, query=_artifact),
+    "POST agent/v1/attempts/{attempt_id}/checkpoint": Call(
+        {"attempt_id": "attempt"}, lambda world: {"epoch": world.offer["epoch"], "files": []}
+    ),
     "GET v1/accounts/{pk}/": to("lab"),
     "PATCH v1/accounts/{pk}/": to("lab", {"name": "Renamed"}),
     "GET v1/accounts/{pk}/children/": to("lab"),

@@ -7,6 +7,7 @@ belongs to the lab has SECRET in its name, so that an answer that tells of it to
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,12 +34,14 @@ from gpus.tests.fleet import a_device, an_active_host, some_facts
 from payments import services as payments
 from tasks import services as tasks
 from tasks.choices import StepKind
-from tasks.models import Attempt
+from tasks.draft import InputWanted
+from tasks.models import Attempt, Upload
 from tasks.tests.rig import HOUR, Rig, a_draft, has_run_for, offered_to, running_on, top_up
 
 SECRET = "zz-secret"
 NEW_PASSWORD = "another horse battery staple"
 LOG = f"{SECRET} line\n".encode()
+FILE = b"1,2,3\n"
 
 # Who calls, in the order of the table's columns.
 ROLES = ("viewer", "member", "manager", "owner")
@@ -182,8 +185,14 @@ class World:
             draft = a_draft(title=f"{SECRET} task", account=self.lab, **more)
             return tasks.submit(draft, by=member, now=now)
 
-        self.rows["running"] = tasks.approve(asked(), by=staff, now=now)
+        self.rows["upload"] = self._upload(FILE)
+        tasks.complete_upload(self.upload, sha256="", by=member, now=now)
+        self.rows["open_upload"] = self._upload(FILE)
+        self.rows["spare_upload"] = self._upload(b"")
+        given = (InputWanted(upload=self.upload.pk),)
+        self.rows["running"] = tasks.approve(asked(inputs=given), by=staff, now=now)
         offer = running_on(self.rig)
+        self.rig.put(offer, f"{SECRET}.bin", FILE)
         self.rig.log(offer, LOG, 0)
         has_run_for(offer, 60)
         self.rig2 = Rig(self.lab, name=f"{SECRET} fourth", visibility="PRIVATE")
@@ -200,10 +209,18 @@ class World:
             "offer": offer,
             "offer2": offer2,
             "attempt": self.running.attempts.get(),
+            "artifact": self.running.artifacts.get(),
+            "input_file": self.upload.file,
             "attempt2": Attempt.objects.get(pk=offer2["id"]),
             "step": self.waiting.approval_steps.get(),
             "parents_step": desk_task.approval_steps.get(kind=StepKind.PARENT_MANAGER),
         }
+
+    def _upload(self, data: bytes) -> Upload:
+        member = self.users["member"]
+        upload = tasks.create_upload(name=f"{SECRET}.csv", size=len(data), account=self.lab, by=member, now=clock.now())
+        tasks.send_upload(upload, offset=0, stream=io.BytesIO(data), length=len(data), by=member)
+        return upload
 
     def facts(self) -> dict[str, Any]:
         return some_facts().to_wire()

@@ -92,7 +92,7 @@ def ask(key: str, world: World, wanted: dict[str, int]) -> Answers:
         if answer.status_code >= 400 and after != before:
             answers.left_traces.append(caller)
         if caller in STRANGERS:
-            answers.seen[caller] = answer.content.decode()
+            answers.seen[caller] = b"".join(answer).decode()
         if caller in STRANGERS and answer.status_code in (404, 409):
             for placeholder in call.rows:
                 with transaction.atomic():
@@ -110,7 +110,7 @@ def send(key: str, call: Call, world: World, caller: str, unknown: str = "", *, 
         path += ("&" if "?" in path else "?") + MISSPELT + "=1"
     method = key.partition(" ")[0].lower()
     if isinstance(body, bytes):
-        return client.post(path, body, content_type="application/octet-stream", **call.headers)
+        return getattr(client, method)(path, body, content_type="application/octet-stream", **call.headers)
     return getattr(client, method)(path, body, **({} if method == "get" else {"format": "json"}), **call.headers)
 
 

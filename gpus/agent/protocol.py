@@ -9,6 +9,10 @@ The server validates what agents send with serializers of its own (tasks/agent_a
     GET  {wait_url}?ticket=…&revision=N          -> 200 {"revision": M} | 204 after the wait period
     POST /api/agent/v1/attempts/{id}/start       StartRequest   -> StartAnswer
     POST /api/agent/v1/attempts/{id}/logs?epoch=E&offset=N   raw bytes -> {"offset": M} | 416 {"offset": M, …}
+    GET  /api/agent/v1/attempts/{id}/files/{file}?epoch=E    -> the bytes, by Range (inputs and the checkpoint)
+    POST /api/agent/v1/attempts/{id}/artifacts?epoch=E&kind=K&name=…&size=…&sha256=…&offset=N
+                                                 raw bytes      -> {"offset": M, "is_whole": …} | 416 {"offset": M, …}
+    POST /api/agent/v1/attempts/{id}/checkpoint  CheckpointRequest -> {"kept": N}
     POST /api/agent/v1/attempts/{id}/finish      FinishRequest  -> FinishAnswer
 
 Credential of all but join and wait: `Authorization: Host <secret>`.
@@ -39,6 +43,11 @@ STOP, DISCARD = "stop", "discard"
 
 MAX_RESULT_BYTES = 64 * 1024
 MAX_LOG_BATCH_BYTES = 256 * 1024
+MAX_FILE_BATCH_BYTES = 16 * 1024 * 1024
+MAX_LISTED_FILES = 10_000
+
+# What a file of an attempt is: a result, or a part of the checkpoint.
+OUTPUT, CHECKPOINT = "output", "checkpoint"
 
 
 class WireError(ValueError):
@@ -158,6 +167,16 @@ class SyncRequest(Body):
 
 
 @dataclass
+class FileToFetch(Body):
+    """A file that an attempt is to find under `path` in its input or checkpoint folder."""
+
+    id: str
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass
 class Assignment(Body):
     """An attempt that should run here. `limit_ms` counts from the permission of `start`."""
 
@@ -175,6 +194,12 @@ class Assignment(Body):
     log_offset: int = 0  # bytes of this attempt's log that the server has
     max_log_bytes: int = 64 * 1024 * 1024
     secrets: dict = field(default_factory=dict)  # environment too, but kept out of the log
+    # Until it has started: what is to lie in its folders, and what may be taken from them.
+    inputs: list[FileToFetch] = field(default_factory=list)
+    checkpoint: list[FileToFetch] = field(default_factory=list)
+    max_artifacts: int = 1000
+    max_file_bytes: int = 20 * 1024**3
+    checkpoint_seconds: float = 300
 
     @property
     def whole_env(self) -> dict[str, str]:
@@ -229,6 +254,23 @@ class StartAnswer(Body):
 
 
 @dataclass
+class LeftFile(Body):
+    """A file that an attempt left and that the server has whole."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass
+class CheckpointRequest(Body):
+    """Make exactly these files, sent before, the task's checkpoint."""
+
+    epoch: int
+    files: list[LeftFile]
+
+
+@dataclass
 class FinishRequest(Body):
     """How an attempt ended. Idempotent: the same outcome again is answered as the first was."""
 
@@ -244,6 +286,8 @@ class FinishRequest(Body):
     result: Any = None  # $GAAS_OUTPUT/result.json, parsed
     log_lost_from: int | None = None  # the local log is gone from this byte on
     usage: dict = field(default_factory=dict)  # {"peak_rss_mib": …, "cpu_seconds": …}
+    artifacts: list[LeftFile] = field(default_factory=list)  # all results that the server was sent
+    files_note: str = ""  # which files were not sent or not taken, and why
 
 
 @dataclass

@@ -8,11 +8,11 @@ from typing import Any
 from django.db.models import Model
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from gaas.lib.amounts import show_hours
-from tasks.choices import AttemptStatus, StepStatus, TaskStatus
+from gaas.lib.amounts import show_bytes, show_hours
+from tasks.choices import AttemptStatus, FileStatus, StepStatus, TaskStatus
 from tasks.models import Task
 from tasks.services.watch import live_context
 
@@ -44,6 +44,7 @@ STEP_LABELS = {
     StepStatus.REJECTED: "danger",
     StepStatus.VOID: "default",
 }
+FILE_LABELS = {FileStatus.OPEN: "warning", FileStatus.WHOLE: "success", FileStatus.REMOVED: "default"}
 
 
 def as_json(value: Any) -> SafeString | str:
@@ -82,3 +83,33 @@ def seconds(ms: int) -> str:
     if total < 3600:
         return f"{total // 60} min {total % 60} s"
     return f"{total // 3600} h {total % 3600 // 60} min"
+
+
+def inputs_of(task: Task) -> SafeString | str:
+    """List the files a task is given, with whence they came."""
+    if not task.inputs:
+        return "—"
+    rows = (
+        (
+            entry["path"],
+            show_bytes(entry["size"]),
+            f"task {entry['task']}" if "task" in entry else "an upload",
+            entry["sha256"],
+        )
+        for entry in task.inputs
+    )
+    return format_html("<ul>{}</ul>", format_html_join("", '<li title="SHA-256 {3}">{0}: {1}, from {2}</li>', rows))
+
+
+def results_of(task: Task, most: int = 50) -> SafeString | str:
+    """List what the attempts of a task left, each to be saved; never shown on this origin."""
+    found = task.artifacts.kept().select_related("file", "attempt").order_by("-attempt__epoch", "name")[: most + 1]
+    rows = [
+        (f"/api/v1/tasks/{task.pk}/artifacts/{row.pk}/content/", row.name, show_bytes(row.file.size), row.attempt.epoch)
+        for row in found
+    ]
+    if not rows:
+        return "—"
+    more = format_html("<li>and more: see the API</li>") if len(rows) > most else ""
+    listed = format_html_join("", '<li><a href="{}" download>{}</a>: {}, attempt {}</li>', rows[:most])
+    return format_html("<ul>{}{}</ul>", listed, more)

@@ -59,7 +59,7 @@ class TaskAdmin(ViewOnlyAdmin):
                 )
             },
         ),
-        ("Program", {"fields": ("kind", "program", "env_names")}),
+        ("Program", {"fields": ("kind", "program", "env_names", "given")}),
         (
             "Where it may run",
             {
@@ -71,7 +71,7 @@ class TaskAdmin(ViewOnlyAdmin):
                 ),
             },
         ),
-        ("Outcome", {"fields": (("exit_code", "failure"), "outcome", "log_tail")}),
+        ("Outcome", {"fields": (("exit_code", "failure"), "outcome", "results", "not_kept", "log_tail")}),
         ("Times", {"fields": (("created_at", "approved_at"), ("started_at", "finished_at"))}),
     )
 
@@ -79,7 +79,7 @@ class TaskAdmin(ViewOnlyAdmin):
         tasks = super().get_queryset(request)
         match = request.resolver_match
         if match is not None and match.url_name == "tasks_task_changelist":
-            return tasks.defer("spec", "env", "secrets", "result", "labels")
+            return tasks.defer("spec", "env", "secrets", "inputs", "result", "labels")
         return tasks.select_related("account", "payer", "submitted_by", "hold", "host")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Task | None = None) -> tuple[str, ...]:
@@ -285,6 +285,19 @@ class TaskAdmin(ViewOnlyAdmin):
     @display(description="Result")
     def outcome(self, task: Task) -> Any:
         return looks.as_json(task.result)
+
+    @display(description="Files it is given")
+    def given(self, task: Task) -> Any:
+        return looks.inputs_of(task)
+
+    @display(description="Files it left")
+    def results(self, task: Task) -> Any:
+        return looks.results_of(task)
+
+    @display(description="Files not kept")
+    def not_kept(self, task: Task) -> str:
+        note = task.attempts.filter(epoch=task.epoch).values_list("files_note", flat=True).first()
+        return note or "—"
 
     @display(description="Log")
     def log_tail(self, task: Task) -> Any:

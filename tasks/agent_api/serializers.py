@@ -13,6 +13,7 @@ from gpus.agent import protocol as wire
 from gpus.api.wire import FactsSerializer
 from gpus.services import SyncReport
 from tasks.services.attempts import Report
+from tasks.services.listed import Named
 from tasks.services.sync import Held
 
 MAX_GPUS = 256
@@ -117,6 +118,40 @@ class StartInput(serializers.Serializer):
     seq = StrictIntegerField(min_value=0, max_value=2**62)
 
 
+class LeftFileInput(serializers.Serializer):
+    # A name is looked at again where it is used; here it only has to be storable.
+    name = TextField(max_length=512, trim_whitespace=False)
+    size = StrictIntegerField(min_value=0, max_value=2**53)
+    sha256 = serializers.RegexField(r"\A[0-9a-f]{64}\Z")
+
+
+def _listed(items: list[dict[str, Any]]) -> list[Named]:
+    return [Named(**item) for item in items]
+
+
+class CheckpointInput(serializers.Serializer):
+    epoch = StrictIntegerField(min_value=1, max_value=2**31 - 1)
+    files = LeftFileInput(many=True, max_length=wire.MAX_LISTED_FILES)
+
+    def listed(self) -> list[Named]:
+        return _listed(self.validated_data["files"])
+
+
+class ArtifactQuery(serializers.Serializer):
+    """What stands in the address of POST artifacts."""
+
+    epoch = serializers.RegexField(r"\A[0-9]{1,9}\Z")
+    offset = serializers.RegexField(r"\A[0-9]{1,18}\Z")
+    size = serializers.RegexField(r"\A[0-9]{1,18}\Z")
+    kind = serializers.ChoiceField([wire.OUTPUT, wire.CHECKPOINT])
+    name = TextField(max_length=512, trim_whitespace=False)
+    sha256 = serializers.RegexField(r"\A[0-9a-f]{64}\Z")
+
+    def named(self) -> Named:
+        data = self.validated_data
+        return Named(name=data["name"], size=int(data["size"]), sha256=data["sha256"])
+
+
 class FinishInput(serializers.Serializer):
     epoch = StrictIntegerField(min_value=1, max_value=2**31 - 1)
     outcome = serializers.ChoiceField([wire.SUCCEEDED, wire.FAILED, wire.CANCELLED, wire.TIMED_OUT, wire.REFUSED])
@@ -130,6 +165,9 @@ class FinishInput(serializers.Serializer):
     result = ResultField(required=False, allow_null=True, default=None)
     log_lost_from = StrictIntegerField(min_value=0, max_value=2**53, required=False, allow_null=True, default=None)
     usage = SmallObject(required=False, default=dict)
+    artifacts = LeftFileInput(many=True, max_length=wire.MAX_LISTED_FILES, required=False, default=list)
+    files_note = TextField(max_length=2000, allow_blank=True, lines=True, required=False, default="")
 
     def report(self) -> Report:
-        return Report(**self.validated_data)
+        data = dict(self.validated_data)
+        return Report(artifacts=tuple(_listed(data.pop("artifacts"))), **data)

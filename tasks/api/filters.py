@@ -3,8 +3,8 @@ from __future__ import annotations
 import django_filters
 
 from gaas.lib.rest.filters import MomentFilter, StrictBooleanFilter, StrictFilterSet
-from tasks.choices import Funding, TaskStatus
-from tasks.models import Task
+from tasks.choices import FileStatus, Funding, TaskStatus
+from tasks.models import Artifact, Task, Upload
 
 
 class TaskFilter(StrictFilterSet):
@@ -24,3 +24,22 @@ class TaskFilter(StrictFilterSet):
     def only_mine(self, queryset, name: str, value: bool):
         own = queryset.filter(submitted_by=self.request.user.pk)
         return own if value else queryset.exclude(submitted_by=self.request.user.pk)
+
+
+class UploadFilter(StrictFilterSet):
+    status = django_filters.ChoiceFilter(choices=FileStatus.choices, field_name="file__status")
+    account = django_filters.UUIDFilter(field_name="account_id")
+    name = django_filters.CharFilter()
+
+    class Meta:
+        model = Upload
+        fields: list[str] = []
+
+
+class ArtifactFilter(StrictFilterSet):
+    attempt = django_filters.UUIDFilter(field_name="attempt_id")
+    name = django_filters.CharFilter()
+
+    class Meta:
+        model = Artifact
+        fields: list[str] = []

@@ -14,8 +14,9 @@ from gaas.lib.amounts import MS_PER_HOUR, show_hours, show_micro
 from gaas.lib.rest.fields import HoursField, LabelsField, StrictBooleanField, StrictIntegerField, TextField, UsdField
 from gaas.lib.rest.serializers import StrictSerializer
 from gpus.capability import capability_number
+from tasks.api.file_serializers import GivenFile, InputFile
 from tasks.choices import AttemptStatus, Funding, StepKind, StepStatus, TaskStatus
-from tasks.draft import Draft
+from tasks.draft import Draft, InputWanted
 from tasks.models import Task
 from tasks.services.plan import Quote
 
@@ -111,6 +112,7 @@ class TaskInput(StrictSerializer):
     )
     env = EnvField(required=False)
     secrets = SecretsField(required=False, write_only=True, help_text="Environment too; kept encrypted, never logged.")
+    inputs = InputFile(many=True, required=False, help_text="Files for $GAAS_INPUT.")
     max_wait_hours = HoursField(required=False, most=MAX_WAIT_MS, help_text="Expire when it could not start by then.")
     cost_code = TextField(max_length=64, required=False, allow_blank=True)
 
@@ -138,6 +140,7 @@ class TaskInput(StrictSerializer):
             limit_ms=data.pop("hours"),
             max_price_per_hour=data.pop("max_price_per_hour_usd", None),
             max_wait_ms=data.pop("max_wait_hours", None),
+            inputs=tuple(InputWanted(**item) for item in data.pop("inputs", ())),
             **data,
         )
 
@@ -240,6 +243,8 @@ class TaskOutput(TaskListOutput):
     progress = serializers.SerializerMethodField(help_text='The program\'s last report: {"step", "of", "metrics"}.')
     approval_steps = StepOutput(many=True)
     result = serializers.JSONField(allow_null=True, help_text="$GAAS_OUTPUT/result.json of the last attempt.")
+    inputs = GivenFile(many=True)
+    files_note = serializers.SerializerMethodField(help_text="Which files the last attempt left that were not kept.")
 
     def get_env_names(self, task: Task) -> list[str]:
         return sorted(task.env)
@@ -251,9 +256,19 @@ class TaskOutput(TaskListOutput):
 
     @extend_schema_field(serializers.JSONField(allow_null=True))
     def get_progress(self, task: Task) -> Any:
+        return self._last(task)[0]
+
+    def get_files_note(self, task: Task) -> str:
+        return self._last(task)[1]
+
+    def _last(self, task: Task) -> tuple[Any, str]:
+        """Read of the last attempt what is shown with its task, once."""
         if not task.epoch:
-            return None
-        return task.attempts.filter(epoch=task.epoch).values_list("progress", flat=True).first()
+            return None, ""
+        if not hasattr(task, "_last_attempt"):
+            found = task.attempts.filter(epoch=task.epoch).values_list("progress", "files_note").first()
+            task._last_attempt = found or (None, "")
+        return task._last_attempt
 
 
 class QuoteOutput(serializers.Serializer):
@@ -348,6 +363,7 @@ class AttemptOutput(serializers.Serializer):
     exit_code = serializers.IntegerField(allow_null=True)
     failure_code = serializers.CharField()
     failure_detail = serializers.CharField()
+    files_note = serializers.CharField(help_text="Which files it left that were not kept, and why.")
 
     @extend_schema_field(PhaseOutput(allow_null=True))
     def get_phase(self, attempt: Any) -> Any:

@@ -66,7 +66,7 @@ class TaskViewSet(
     def get_queryset(self) -> TaskQuerySet:
         tasks = Task.objects.visible_to(self.request.user).select_related("submitted_by")
         if self.action == "list":
-            return tasks.defer("spec", "env", "secrets", "result", "labels")
+            return tasks.defer("spec", "env", "secrets", "inputs", "result", "labels")
         tasks = tasks.select_related("account", "hold")
         return tasks.prefetch_related("approval_steps__decided_by") if self.action == "retrieve" else tasks
 

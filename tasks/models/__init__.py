@@ -1,9 +1,24 @@
 from tasks.models.approval import ApprovalStep
 from tasks.models.attempt import Attempt, AttemptGPU
 from tasks.models.event import TaskEvent
+from tasks.models.file import Artifact, FilePiece, FileUse, StoredFile, Upload
 from tasks.models.log import LogChunk
 from tasks.models.progress import ProgressPoint
 from tasks.models.scheduler import Scheduler
 from tasks.models.task import Task
 
-__all__ = ["ApprovalStep", "Attempt", "AttemptGPU", "LogChunk", "ProgressPoint", "Scheduler", "Task", "TaskEvent"]
+__all__ = [
+    "ApprovalStep",
+    "Artifact",
+    "Attempt",
+    "AttemptGPU",
+    "FilePiece",
+    "FileUse",
+    "LogChunk",
+    "ProgressPoint",
+    "Scheduler",
+    "StoredFile",
+    "Task",
+    "TaskEvent",
+    "Upload",
+]

@@ -67,6 +67,8 @@ class Attempt(Row, Lifecycle):
     log_sha256 = models.CharField(max_length=64, blank=True)
     log_lost_from = models.BigIntegerField(null=True, blank=True)
 
+    files_note = models.TextField(blank=True, help_text="Which files of it were not kept, and why.")
+
     exit_code = models.IntegerField(null=True, blank=True)
     failure_code = models.CharField(max_length=64, blank=True)
     failure_detail = models.TextField(blank=True)

@@ -53,6 +53,9 @@ class Task(Row, Lifecycle):
     secrets = SealedField(purpose="task", null=True)
     secret_names = models.JSONField(default=list, blank=True, editable=False)
     executor = models.CharField(max_length=20, editable=False)
+    inputs = models.JSONField(
+        default=list, blank=True, editable=False, help_text="Files it is given: path, size, sha256, file, and whence."
+    )
 
     gpus = models.PositiveSmallIntegerField(default=1)
     min_vram_mib = models.PositiveIntegerField(null=True, blank=True)

@@ -23,7 +23,7 @@ MOST = 50
 def tasks(request: HttpRequest) -> HttpResponse:
     """List the newest tasks that the caller sees."""
     found = Task.objects.visible_to(request.user).select_related("submitted_by", "account").order_by("-id")
-    shown = found.defer("spec", "env", "result", "labels")[:MOST]
+    shown = found.defer("spec", "env", "inputs", "result", "labels")[:MOST]
     return render(request, "tasks/tasks.html", {"tasks": shown, "title": "Tasks"})
 
 

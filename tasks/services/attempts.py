@@ -17,6 +17,7 @@ from tasks.choices import AttemptStatus, Fault, TaskStatus
 from tasks.meter import metered_ms
 from tasks.models import Attempt, Task
 from tasks.outcome import Ended, Next, decide, is_charged
+from tasks.services.listed import Named, require_artifacts
 from tasks.services.settle import settle
 from tasks.services.wakes import schedule_soon
 
@@ -72,6 +73,8 @@ class Report:
     result: Any = None
     log_lost_from: int | None = None
     usage: dict[str, Any] = field(default_factory=dict)
+    artifacts: tuple[Named, ...] = ()
+    files_note: str = ""
 
 
 @retried
@@ -100,7 +103,8 @@ def finish(*, attempt_id: UUID, host: Host, report: Report, now: datetime) -> Ta
     """End an attempt as its agent says, decide what becomes of the task, and settle if that is its end.
 
     Idempotent: the same outcome again is answered as the first was; another one is AlreadyFinished. Raises
-    LeaseLost for an attempt that was given up, LogIncomplete until the log is whole.
+    LeaseLost for an attempt that was given up, LogIncomplete until the log is whole, ArtifactsIncomplete until the
+    files that it lists are.
     """
     attempt, task = _lock(attempt_id, host, report.epoch, ended=True)
     if not attempt.is_open:
@@ -112,6 +116,7 @@ def finish(*, attempt_id: UUID, host: Host, report: Report, now: datetime) -> Ta
     log_end = report.log_size if report.log_lost_from is None else min(report.log_lost_from, report.log_size)
     if attempt.log_size < log_end:
         raise LogIncomplete(f"{attempt.log_size} of {report.log_size} bytes are here: send the rest.")
+    require_artifacts(attempt, report.artifacts)
     status = _legal_end(attempt, report.outcome)
     close(
         attempt,
@@ -129,6 +134,7 @@ def finish(*, attempt_id: UUID, host: Host, report: Report, now: datetime) -> Ta
         usage=report.usage,
         log_sha256=report.log_sha256,
         log_lost_from=report.log_lost_from,
+        files_note=report.files_note,
     )
     if attempt.fault in (Fault.USER, Fault.NONE):
         note_success(host)

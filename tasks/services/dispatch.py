@@ -51,7 +51,7 @@ def _run_pass(now: datetime) -> int:
     in one transaction that looks again at what it takes. 4. Tell every task that stays why.
     """
     # Programs may be large, and placing them asks nothing of them.
-    rows = Task.objects.queue().select_related("account").defer("spec", "env", "secrets", "result")
+    rows = Task.objects.queue().select_related("account").defer("spec", "env", "secrets", "inputs", "result")
     page = list(rows[:PAGE])
     if not page:
         return 0

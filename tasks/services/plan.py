@@ -22,6 +22,7 @@ from tasks.funding import RULES
 from tasks.models import Task
 from tasks.placement import Reason, fits_now, fitting, place, why_none
 from tasks.services.field import need_of, slots
+from tasks.services.inputs import find_inputs
 
 if TYPE_CHECKING:
     from accounts.ledger.models import Balance
@@ -98,14 +99,13 @@ def shortage(funding: str, needed: int, available: int) -> DomainError:
 def plan(draft: Draft, *, by: User, now: datetime) -> Plan:
     """Validate and price a draft without storing anything.
 
-    1. Whose account, and may this person spend from it. 2. The kind reads its spec. 3. Limits. 4. The price
-    ceiling of a wallet task. 5. Which balance pays and how much it would hold. 6. The approvals.
+    1. Whose account, and may this person spend from it. 2. The kind reads its spec. 3. Limits, and the files that
+    it is given. 4. The price ceiling of a wallet task. 5. Which balance pays and how much it would hold. 6. The
+    approvals.
     Raises NotFound for an account that this person does not see, NotAllowed for one to spend from in vain,
     DomainError for all else.
     """
-    account = draft.account or by.default_account
-    if draft.account is not None or by.bound_to is not None:
-        _may_spend(account, by)
+    account = may_spend(draft.account, by)
     kind = kinds.get(draft.kind)
     spec = kind.validate(draft.spec, account)
     max_ms = hours_to_ms(parse_micro(settings.MAX_TASK_HOURS))
@@ -130,6 +130,7 @@ def plan(draft: Draft, *, by: User, now: datetime) -> Plan:
         secret_names=sorted(draft.secrets),
         secrets=seal(draft.secrets, purpose="task") if draft.secrets else None,
         executor=kind.requirements(spec)["executor"],
+        inputs=find_inputs(draft.inputs, by=by),
         gpus=draft.gpus,
         min_vram_mib=draft.min_vram_mib,
         gpu_model=draft.gpu_model,
@@ -181,7 +182,14 @@ def quote(draft: Draft, *, by: User, now: datetime) -> Quote:
     )
 
 
-def _may_spend(account: Account, by: User) -> None:
+def may_spend(account: Account | None, by: User) -> Account:
+    """Give the account that a person may spend from: the one named, else the person's own.
+
+    Raises NotFound for one that is not seen, NotAllowed for one that is only seen.
+    """
+    if account is None and by.bound_to is None:
+        return by.default_account
+    account = account or by.default_account
     role = account.role_of(by)
     if role is None:
         if by.has_perm("accounts.view_account"):
@@ -190,6 +198,7 @@ def _may_spend(account: Account, by: User) -> None:
     if role < Role.MEMBER:
         raise NotAllowed("A viewer of an account sees it but cannot spend from it.", attr="account")
     require_open(account)
+    return account
 
 
 def _price_ceiling(draft: Draft, task: Task, now: datetime) -> int:

@@ -13,8 +13,9 @@ from gaas.lib.errors import Conflict, NotAllowed
 from gaas.lib.ids import uuid7
 from gaas.lib.retry import retried
 from gaas.lib.sealed import Unsealable
-from tasks.draft import Draft
+from tasks.draft import Draft, InputWanted
 from tasks.models import ApprovalStep, Task
+from tasks.services.inputs import hold_inputs
 from tasks.services.plan import Plan, plan, shortage
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ def submit(draft: Draft, *, by: User, now: datetime) -> Task:
     1. Validate, price, and look at the balance and the caps as the quote does (no lock). 2. Keep the account and
     all above it where they are, and see that the payer is still the one planned with. 3. Hold on the payer's
     balance and count it in every cap, also that of the key by which the call came: the conditional UPDATEs
-    decide among parallel submits. 4. Task, steps, event. Raises InsufficientQuota, InsufficientFunds or
-    CapExceeded and stores nothing. Locks: accounts (shared) → balance → caps.
+    decide among parallel submits. 4. Task, the files it is given, steps, event. Raises InsufficientQuota,
+    InsufficientFunds, CapExceeded or BadInput and stores nothing. Locks: accounts (shared) → balance → caps → files.
     """
     planned = plan(draft, by=by, now=now)
     if (short := planned.shortage()) is not None:
@@ -58,6 +59,7 @@ def _store(planned: Plan, *, by: User, now: datetime) -> Task:
     except CapExceeded as over:
         raise explain_cap(over) from over
     task.save(force_insert=True)
+    hold_inputs(task, now=now)
     ApprovalStep.objects.bulk_create(
         ApprovalStep(task=task, position=i, kind=step.kind, why=step.why, account=step.account)
         for i, step in enumerate(planned.steps)
@@ -97,6 +99,7 @@ def retry(task: Task, *, by: User, now: datetime) -> Task:
             env=task.env,
             secrets=_secrets_of(task),
             cost_code=task.cost_code,
+            inputs=tuple(InputWanted(again=entry) for entry in task.inputs),
             retry_of=task,
         ),
         by=by,

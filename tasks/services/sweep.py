@@ -16,7 +16,9 @@ from accounts.ledger.services import release
 from gpus.models import Host
 from tasks.choices import AttemptStatus, Fault, StepStatus, TaskStatus
 from tasks.models import Attempt, Scheduler, Task
+from tasks.services.artifacts import sweep_checkpoints
 from tasks.services.attempts import close
+from tasks.services.files import sweep_files
 from tasks.services.idle import mend_idleness
 from tasks.services.wakes import schedule_soon
 
@@ -27,7 +29,7 @@ EVER = datetime(2000, 1, 1, tzinfo=UTC)  # before the first tick of all
 
 
 def sweep(*, now: datetime) -> None:
-    """Reap what hosts lost, expire what waited too long, and ask for a pass while anything waits.
+    """Reap what hosts lost, expire what waited too long, ask for a pass while anything waits, remove old files.
 
     Safe to run twice at once: every step is a conditional change of one row.
     """
@@ -39,6 +41,9 @@ def sweep(*, now: datetime) -> None:
     mend_idleness(now=now)
     if Task.objects.queue().exists():
         schedule_soon()
+    # Last, since the place where files are kept may be slow.
+    sweep_checkpoints(now=now)
+    sweep_files(now=now)
 
 
 def is_back_from_a_gap(*, now: datetime) -> bool:

@@ -25,6 +25,7 @@ from tasks.choices import OPEN, AttemptStatus, Fault
 from tasks.models import Attempt, Task
 from tasks.outcome import SECRETS_UNREADABLE, WINDOW_CLOSED
 from tasks.services import curves, idle
+from tasks.services.artifacts import checkpoints_of
 from tasks.services.attempts import close
 from tasks.services.wakes import schedule_soon
 
@@ -204,6 +205,9 @@ def _answer(
     now: datetime,
 ) -> wire.SyncAnswer:
     run, stop, known = [], [], set()
+    # Only what has not started needs to know of its files, and only what ran before has a checkpoint.
+    again = [attempt.task for attempt in attempts if attempt.status in UNSTARTED and attempt.epoch > 1]
+    checkpoints = checkpoints_of(again) if again else {}
     for attempt in attempts:
         known.add((attempt.pk, attempt.epoch))
         task = attempt.task
@@ -213,7 +217,7 @@ def _answer(
         elif attempt.stop_at is not None and attempt.stop_at <= now:
             stop.append(_stop(attempt.pk, attempt.epoch, wire.STOP, WINDOW_CLOSED))
         else:
-            run.append(_assignment(attempt, secrets.get(attempt.pk, {})))
+            run.append(_assignment(attempt, secrets.get(attempt.pk, {}), checkpoints.get(task.pk, [])))
     stop += [
         _stop(item.id, item.epoch, wire.DISCARD, "lease_lost") for item in held if (item.id, item.epoch) not in known
     ]
@@ -236,8 +240,9 @@ def _answer(
     )
 
 
-def _assignment(attempt: Attempt, secrets: dict[str, str]) -> wire.Assignment:
+def _assignment(attempt: Attempt, secrets: dict[str, str], checkpoint: list[dict[str, Any]]) -> wire.Assignment:
     task = attempt.task
+    inputs = task.inputs if attempt.status in UNSTARTED else []
     return wire.Assignment(
         id=str(attempt.pk),
         epoch=attempt.epoch,
@@ -253,6 +258,11 @@ def _assignment(attempt: Attempt, secrets: dict[str, str]) -> wire.Assignment:
         grace_ms=int(settings.CANCEL_GRACE_SECONDS * 1000),
         log_offset=attempt.log_size,
         max_log_bytes=settings.MAX_LOG_BYTES,
+        inputs=[wire.FileToFetch(entry["file"], entry["path"], entry["size"], entry["sha256"]) for entry in inputs],
+        checkpoint=[wire.FileToFetch(**entry) for entry in checkpoint],
+        max_artifacts=settings.MAX_ARTIFACTS,
+        max_file_bytes=settings.MAX_FILE_MIB * 1024 * 1024,
+        checkpoint_seconds=settings.CHECKPOINT_SECONDS,
     )
 
 

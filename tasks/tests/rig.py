@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 from rest_framework.test import APIClient
@@ -118,6 +119,46 @@ class Rig:
         assert answer.status_code == status, answer.content
         return answer.json()
 
+    def put(
+        self,
+        offer: dict[str, Any],
+        name: str,
+        data: bytes,
+        *,
+        of: bytes | None = None,
+        offset: int = 0,
+        kind: str = "output",
+        status: int = 200,
+        **changes: Any,
+    ) -> Any:
+        """Send bytes of a file that the attempt left; `of` is the whole file where these are a part of it."""
+        whole = data if of is None else of
+        query = {
+            "epoch": offer["epoch"],
+            "kind": kind,
+            "name": name,
+            "size": len(whole),
+            "sha256": hashlib.sha256(whole).hexdigest(),
+            "offset": offset,
+            **changes,
+        }
+        answer = self.http.post(
+            f"/api/agent/v1/attempts/{offer['id']}/artifacts?{urlencode(query)}",
+            data,
+            content_type="application/octet-stream",
+        )
+        assert answer.status_code == status, answer.content
+        return answer.json()
+
+    def keep_checkpoint(self, offer: dict[str, Any], files: dict[str, bytes], status: int = 200) -> Any:
+        listed = [left(name, data) for name, data in files.items()]
+        return self.call(f"attempts/{offer['id']}/checkpoint", {"epoch": offer["epoch"], "files": listed}, status)
+
+    def get(self, offer: dict[str, Any], file_id: Any, **headers: str) -> Any:
+        """Fetch a file that the attempt is to have."""
+        path = f"/api/agent/v1/attempts/{offer['id']}/files/{file_id}?epoch={offer['epoch']}"
+        return self.http.get(path, headers=headers)
+
     def finish(self, offer: dict[str, Any], outcome: str = "SUCCEEDED", status: int = 200, **changes: Any) -> Any:
         body = {
             "epoch": offer["epoch"],
@@ -135,6 +176,11 @@ class Rig:
         if status == 200:
             self.held.pop(offer["id"], None)
         return answer
+
+
+def left(name: str, data: bytes) -> dict[str, Any]:
+    """Name a file as an agent lists it."""
+    return {"name": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def offered_to(rig: Rig) -> dict[str, Any]:

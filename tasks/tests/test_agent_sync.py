@@ -60,6 +60,11 @@ class TestOffer:
             "grace_ms": 10_000,
             "log_offset": 0,
             "max_log_bytes": 64 * 1024 * 1024,
+            "inputs": [],
+            "checkpoint": [],
+            "max_artifacts": 1000,
+            "max_file_bytes": 20 * 1024**3,
+            "checkpoint_seconds": 300,
         }
         assert (answer["stop"], answer["host_status"], answer["revision"]) == ([], "ACTIVE", rig.host.revision)
 
