@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import signal
 import sys
 import threading
+from dataclasses import asdict
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -39,8 +41,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--unsandboxed", action="store_const", const=True, help="run programs without a sandbox")
     run.add_argument("--start-record", metavar="FILE", help="append one line for each program that is started")
     run.add_argument("--stop-programs", action="store_const", const=True, help="end programs when told to stop")
-    verbs.add_parser("doctor", parents=[common], help="look for faults and name what mends them")
-    verbs.add_parser("status", parents=[common], help="show what this host holds")
+    for verb, says in (
+        ("doctor", "look for faults and name what mends them"),
+        ("status", "show what this host holds"),
+    ):
+        verbs.add_parser(verb, parents=[common], help=says).add_argument("--json", action="store_true", dest="as_json")
     return parser
 
 
@@ -148,43 +153,35 @@ def _run(config: Config) -> int:
     return codes[0] if codes else 0
 
 
-def _doctor(config: Config) -> int:
+def _doctor(config: Config, *, as_json: bool) -> int:
     from .doctor import examine
 
-    faults = 0
-    for finding in examine(config):
-        faults += not finding.is_good
+    findings = list(examine(config))
+    faults = sum(not finding.is_good for finding in findings)
+    if as_json:
+        print(json.dumps({"is_good": not faults, "findings": [asdict(finding) for finding in findings]}))  # noqa: T201
+        return EXIT_FAULT if faults else 0
+    for finding in findings:
         print(f"{'ok   ' if finding.is_good else 'FAULT'} {finding.about:<10} {finding.says}")  # noqa: T201
         if finding.mend:
             print(f"      mend it: {finding.mend}")  # noqa: T201
     return EXIT_FAULT if faults else 0
 
 
-def _status(config: Config) -> int:
-    from .attempt import Attempt
-    from .clock import boottime
-    from .state import State
+def _status(config: Config, *, as_json: bool) -> int:
+    from . import status
 
     if not config.state_path.is_dir():
         _fail(EXIT_FAULT, f"there is no state directory {config.state_path}")
-    state = State(config.state_path)
-    credential = state.credential()
-    print(f"host      {credential.host_id} of {credential.server}" if credential else "host      not joined")  # noqa: T201
-    print(f"agent     {'runs' if state.is_locked() else 'does not run'} ({state.path})")  # noqa: T201
-    deadline = state.lease_deadline()
-    left = f"{deadline - boottime():.0f} s left" if deadline and deadline > boottime() else "none"
-    print(f"lease     {left}")  # noqa: T201
-    for folder in sorted(state.attempts.iterdir()):
-        attempt = Attempt.load(folder)
-        if attempt is not None and not folder.name.startswith("."):
-            line = f"{attempt.state.lower()}, {attempt.elapsed_ms() / 1000:.0f} s, log {attempt.log_size()} bytes"
-            print(f"attempt   {attempt.id} of task {attempt.assignment.task_id}: {line}")  # noqa: T201
+    told = status.look(config)
+    print(json.dumps(told) if as_json else "\n".join(status.lines(told)))  # noqa: T201
     return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     given = vars(_parser().parse_args(arguments))
     verb, verbose, force = given.pop("verb"), given.pop("verbose"), given.pop("force", False)
+    as_json = given.pop("as_json", False)
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.DEBUG if verbose else logging.INFO,
@@ -201,7 +198,9 @@ def main(arguments: list[str] | None = None) -> int:
         config = load(given.pop("config"), **given)
         if verb == "join":
             return _join(config, force=force)
-        return {"run": _run, "doctor": _doctor, "status": _status}[verb](config)
+        if verb == "run":
+            return _run(config)
+        return {"doctor": _doctor, "status": _status}[verb](config, as_json=as_json)
     except ConfigError as error:
         _fail(EXIT_USAGE, str(error))
     except StateBusy as busy:

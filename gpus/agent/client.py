@@ -99,6 +99,7 @@ class Client:
         self._sync_http = httpx.Client(**options)
         # Waits may be answered by another origin, which must never see the secret.
         self._bare = httpx.Client(**options)
+        self.has_secret = bool(secret)
         if secret:
             for http in (self._http, self._sync_http):
                 http.headers["Authorization"] = f"Host {secret}"
@@ -128,6 +129,10 @@ class Client:
 
     def join(self, request: JoinRequest) -> JoinAnswer:
         return self._api("join", JoinAnswer, json=request.to_wire())
+
+    def probe(self) -> None:
+        """Send a sync that says nothing, which is always refused: with 401 if the secret is not taken."""
+        self._api("sync", None, self._sync_http, json={})
 
     def sync(self, request: SyncRequest) -> SyncAnswer:
         return self._api("sync", SyncAnswer, self._sync_http, json=request.to_wire())

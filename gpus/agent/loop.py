@@ -230,8 +230,11 @@ class Agent:
         if not self.devices.nodes or time.monotonic() - self._metrics_at < METRICS_SECONDS:
             return []
         self._metrics_at = time.monotonic()
-        started = (runner.attempt.started() for runner in list(self.runners.values()))
-        return metrics.gpus([record["supervisor"] for record in started if record])
+        attempts = [runner.attempt for runner in list(self.runners.values())]
+        started = (attempt.started() for attempt in attempts)
+        return metrics.gpus(
+            [record["supervisor"] for record in started if record], [attempt.id for attempt in attempts]
+        )
 
     # -- converge
 

@@ -81,7 +81,8 @@ def memory_held(tree: Iterable[Process]) -> int:
     return sum(_memory_held(process) for process in tree)
 
 
-def _names_attempt(pid: int, attempt_id: str) -> bool:
+def names_attempt(pid: int, attempt_id: str) -> bool:
+    """Say whether a process carries an attempt's id in its environment."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return f"GAAS_ATTEMPT_ID={attempt_id}".encode() in file.read().split(b"\0")
@@ -103,7 +104,7 @@ def survivors(attempt_id: str, supervisor: int | None) -> list[Process]:
         for process in among.values()
         if process.is_alive
         and process.pid != os.getpid()
-        and (process.session == session or _names_attempt(process.pid, attempt_id))
+        and (process.session == session or names_attempt(process.pid, attempt_id))
     ]
     below = descendants([process.pid for process in ours], among)
     return ours + [process for process in below if process.is_alive]
