@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -11,10 +12,12 @@ import httpx
 
 from . import VERSION
 from .protocol import (
+    CheckpointRequest,
     FinishAnswer,
     FinishRequest,
     JoinAnswer,
     JoinRequest,
+    LeftFile,
     StartAnswer,
     StartRequest,
     SyncAnswer,
@@ -49,6 +52,10 @@ class Unreachable(Exception):
     def __init__(self, why: str, retry_after: float | None = None):
         super().__init__(why)
         self.retry_after = retry_after
+
+
+class StorageAway(Unreachable):
+    """State that the server is there, and the place where it keeps files is not."""
 
 
 def _is_loopback(server: str) -> bool:
@@ -97,15 +104,17 @@ class Client:
         self._http = httpx.Client(**options, limits=httpx.Limits(max_connections=64, max_keepalive_connections=8))
         # Connections of its own: leases depend on syncs, which must not queue behind slow logs.
         self._sync_http = httpx.Client(**options)
+        # A file's last batch is answered when the whole was read again, which may take minutes.
+        self._file_http = httpx.Client(**options | {"timeout": httpx.Timeout(600, connect=5)})
         # Waits may be answered by another origin, which must never see the secret.
         self._bare = httpx.Client(**options)
         self.has_secret = bool(secret)
         if secret:
-            for http in (self._http, self._sync_http):
+            for http in (self._http, self._sync_http, self._file_http):
                 http.headers["Authorization"] = f"Host {secret}"
 
     def close(self) -> None:
-        for http in (self._http, self._sync_http, self._bare):
+        for http in (self._http, self._sync_http, self._file_http, self._bare):
             http.close()
 
     def _call(self, http: httpx.Client, method: str, url: str | httpx.URL, **rest: Any) -> httpx.Response:
@@ -115,13 +124,8 @@ class Client:
             raise Unreachable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from error
         except httpx.InvalidURL as error:
             raise Unreachable(f"{url}: {error}") from error
-        if answer.is_success:
-            return answer
-        if answer.is_redirect:
-            raise Unreachable(f"the server redirects to {answer.headers.get('Location')}: give that address as server")
-        if 400 <= answer.status_code < 500 and answer.status_code not in TRY_AGAIN:
-            raise _refusal(answer)
-        raise Unreachable(f"the server answered {answer.status_code}", _seconds(answer.headers.get("Retry-After")))
+        _check(answer)
+        return answer
 
     def _api(self, path: str, shape: Any, http: httpx.Client | None = None, **rest: Any) -> Any:
         answer = self._call(http or self._http, "POST", urljoin(self.server, f"api/agent/v1/{path}"), **rest)
@@ -157,6 +161,50 @@ class Client:
             raise Unreachable("the server's answer does not say how much of the log it has")
         return has
 
+    def fetch_file(self, attempt_id: str, epoch: int, file_id: str, offset: int) -> Iterator[bytes]:
+        """Give the bytes of an attempt's file from an offset on."""
+        url = urljoin(self.server, f"api/agent/v1/attempts/{attempt_id}/files/{file_id}")
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        try:
+            with self._file_http.stream("GET", url, params={"epoch": epoch}, headers=headers) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    _check(answer)
+                if offset and answer.status_code != 206:
+                    raise Unreachable("the server gave the whole file where a part was asked for")
+                yield from answer.iter_bytes(1 << 16)
+        except httpx.HTTPError as error:
+            raise Unreachable(f"{type(error).__name__}: {error}") from error
+
+    def send_file(
+        self, attempt_id: str, epoch: int, kind: str, file: LeftFile, offset: int, data: bytes
+    ) -> tuple[int, bool]:
+        """Send bytes of a file that an attempt left; give how many the server has and whether it has them all.
+
+        Raises OffsetWanted at a hole, StorageAway while the server cannot keep anything.
+        """
+        body = self._api(
+            f"attempts/{attempt_id}/artifacts",
+            None,
+            self._file_http,
+            params={
+                "epoch": epoch,
+                "kind": kind,
+                "name": file.name,
+                "size": file.size,
+                "sha256": file.sha256,
+                "offset": offset,
+            },
+            content=data,
+            headers={"Content-Type": "application/octet-stream"},
+        )
+        if not isinstance(body, dict) or type(body.get("offset")) is not int or type(body.get("is_whole")) is not bool:
+            raise Unreachable("the server's answer does not say how much of the file it has")
+        return max(0, min(body["offset"], file.size)), body["is_whole"]
+
+    def keep_checkpoint(self, attempt_id: str, request: CheckpointRequest) -> None:
+        self._api(f"attempts/{attempt_id}/checkpoint", None, self._file_http, json=request.to_wire())
+
     def wait(self, url: str, ticket: str, revision: int, seconds: float) -> int | None:
         """Wait until the server wants something past `revision`; None when the wait ended without news."""
         answer = self._call(
@@ -171,6 +219,18 @@ class Client:
         if not isinstance(body, dict) or type(body.get("revision")) is not int:
             raise Unreachable("the answer to a wait names no revision")
         return body["revision"]
+
+
+def _check(answer: httpx.Response) -> None:
+    """Raise unless a call succeeded: Refused for what would be refused again, else Unreachable."""
+    if answer.is_success:
+        return
+    if answer.is_redirect:
+        raise Unreachable(f"the server redirects to {answer.headers.get('Location')}: give that address as server")
+    if 400 <= answer.status_code < 500 and answer.status_code not in TRY_AGAIN:
+        raise _refusal(answer)
+    kind = StorageAway if answer.status_code == 503 and _refusal(answer).code == "storage_away" else Unreachable
+    raise kind(f"the server answered {answer.status_code}", _seconds(answer.headers.get("Retry-After")))
 
 
 def _shaped(answer: httpx.Response, shape: Any) -> Any:

@@ -35,6 +35,7 @@ class Config:
     extra_ro_binds: list[str] = field(default_factory=list)
     tmp_mib: int = 1024  # size of /tmp inside the sandbox, which is memory
     max_processes: int = 4096  # of one attempt
+    cache_mib: int = 20_480  # of inputs that were fetched before
     ca_file: str = ""
     start_record: str = ""
     boot_id: str = ""

@@ -13,6 +13,7 @@ from . import clock, devices, executors, facts, metrics
 from .alarm import Alarm
 from .attempt import Attempt, UnsafeId
 from .backoff import Backoff
+from .cache import Cache
 from .client import Client, Refused, Unreachable
 from .config import Config
 from .protocol import PROTOCOL, Assignment, Stop, SyncAnswer, SyncRequest, Timers
@@ -43,6 +44,7 @@ class Agent:
         self.session = state.session()
         self.boot_id = config.boot_id or clock.boot_id()
         self.devices = devices.find(config.simulated_gpus, self.session)
+        self.cache = Cache(state.path / "cache", config.cache_mib << 20)
         self.alarm = Alarm()
         self.closing = threading.Event()
         self.exit_code = EXIT_OK

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from . import clock, durable, inputs, outputs
+from . import checkpoints, clock, durable, inputs, outputs
 from .attempt import Attempt, Exit
 from .backoff import Backoff
 from .client import LeaseLost, Refused, Unreachable
@@ -22,6 +22,7 @@ from .protocol import (
     FAILED,
     FAULT_HOST,
     REFUSED,
+    SUCCEEDED,
     FinishRequest,
     HeldAttempt,
     StartRequest,
@@ -51,6 +52,7 @@ class Runner(threading.Thread):
         log_backoff = Backoff(agent.config.backoff_base_seconds, agent.config.backoff_cap_seconds)
         self.shipper = LogShipper(agent.client, attempt, log_backoff)
         self.executor = agent.executors.get(attempt.assignment.executor)
+        self.keeper = checkpoints.Keeper(agent.client, attempt)
         self.progress: dict | None = None
         self.phase: dict | None = None
         self.reported: dict | None = None  # the progress that the server is known to have
@@ -179,10 +181,12 @@ class Runner(threading.Thread):
         """Get the inputs, then what the executor needs; from the beginning again when the server was away."""
         assert self.executor is not None  # noqa: S101
         phase = Phase(self.attempt, self._pause, self._show_phase)
+        # Only the sandbox is known to show the inputs in a way that nobody can write to.
+        may_link = self.attempt.assignment.executor == "process" and bool(self.agent.bubblewrap)
         while True:
             phase.check()
             try:
-                inputs.fetch(self.attempt, self.agent.client, phase)
+                inputs.fetch(self.attempt, self.agent.client, phase, self.agent.cache, may_link=may_link)
                 break
             except Unreachable as error:
                 log.warning("%s: its inputs were not fetched (%s)", self.attempt, error)
@@ -239,6 +243,8 @@ class Runner(threading.Thread):
         while True:
             ticks += 1
             self._take_progress()
+            if self.attempt.has_started:
+                self.keeper.tick()
             moved = self.shipper.step()
             if not self._is_driven():
                 if self.attempt.exit() is not None:
@@ -292,8 +298,9 @@ class Runner(threading.Thread):
         self._is_finishing = True
         self._report_progress()
         collected = self._collect(ended)
+        self.keeper.end()
         result, note = collected.result, collected.note
-        incomplete = 0
+        incomplete = files_missing = 0
         while True:
             self._flush()
             size, digest, lost_from = self.shipper.summary()
@@ -310,6 +317,8 @@ class Runner(threading.Thread):
                 result=result,
                 log_lost_from=lost_from,
                 usage=ended.usage,
+                artifacts=collected.files,
+                files_note=collected.files_note,
             )
             try:
                 answer = self.agent.client.finish(self.attempt.id, request)
@@ -323,6 +332,10 @@ class Runner(threading.Thread):
                     incomplete += 1
                     self.shipper.recheck() if incomplete < INCOMPLETE_TRIES else self.shipper.give_up()
                     self._pause(TICK_SECONDS)
+                elif refused.code == "artifacts_incomplete":
+                    files_missing += 1
+                    self._pause(TICK_SECONDS)
+                    collected = self._collect(ended) if files_missing < INCOMPLETE_TRIES else _without_files(collected)
                 elif refused.status in (400, 413, 422) and result is not None:
                     log.warning("%s: its result was not taken: %s", self.attempt, refused)
                     result, note = None, "The server did not take result.json."
@@ -338,7 +351,11 @@ class Runner(threading.Thread):
         phase = Phase(self.attempt, self._pause, self._show_phase)
         while True:
             try:
-                return outputs.collect(self.attempt, ended, self.agent.client, phase)
+                # After a success nobody goes on from where it was.
+                said = "" if ended.outcome == SUCCEEDED else self.keeper.last(phase.check)
+                collected = outputs.collect(self.attempt, ended, self.agent.client, phase)
+                collected.files_note = f"{said} {collected.files_note}".strip()[:2000]
+                return collected
             except Unreachable as error:
                 log.warning("%s: what it left was not taken (%s)", self.attempt, error)
                 self._pause(self.backoff.next(error.retry_after))
@@ -353,6 +370,7 @@ class Runner(threading.Thread):
     def _forget(self) -> bool:
         """End whatever runs and remove the folder; False when the agent closes before that is done."""
         self.attempt.ask_stop("discarded", 0)
+        self.keeper.end()
         while self._is_driven():
             if self.agent.closing.wait(TICK_SECONDS):
                 return False
@@ -361,6 +379,12 @@ class Runner(threading.Thread):
         self.agent.forget(self)
         self.attempt.remove()
         return True
+
+
+def _without_files(collected: outputs.Collected) -> outputs.Collected:
+    """Let an attempt end although the server does not find what it said it had."""
+    note = f"{len(collected.files)} files were sent and are not kept."
+    return outputs.Collected(collected.result, collected.note, [], f"{note} {collected.files_note}".strip()[:2000])
 
 
 def _refused(code: str, detail: str) -> Exit:

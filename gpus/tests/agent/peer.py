@@ -6,6 +6,7 @@ database, no users, no money. It can also be made to fail in the ways a real ser
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -14,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from gpus.agent.protocol import Assignment, Stop, Timers
+from gpus.agent.protocol import Assignment, FileToFetch, Stop, Timers
 
 TOKEN, SECRET = "join-token", "gaash_secret-of-the-host"
 
@@ -41,6 +42,9 @@ class Work:
     stop: Stop | None = None
     is_lost: bool = False
     progress: list[dict] = field(default_factory=list)
+    files: dict[tuple[str, str], bytearray] = field(default_factory=dict)  # by kind and name, as far as they came
+    whole: dict[tuple[str, str], str] = field(default_factory=dict)  # their digests, once whole
+    checkpoints: list[list[str]] = field(default_factory=list)
 
 
 class Peer:
@@ -62,6 +66,10 @@ class Peer:
         self.lose_answers: list[str] = []  # verbs whose next answer is lost after it took effect
         self.break_log_once: int | None = None  # forget the log from this byte on, once
         self.hide_stops = False
+        self.stored: dict[str, bytes] = {}  # what attempts fetch, by id
+        self.fetched: list[tuple[str, int]] = []  # which, and from which byte on
+        self.cut_after: int | None = None  # break a fetch off after so many bytes, once
+        self.refuse_files: dict[str, tuple[int, str]] = {}  # by name: the refusal it gets
         peer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -144,6 +152,9 @@ class Peer:
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         body = http.rfile.read(int(http.headers.get("Content-Length") or 0))
         verb = url.path.rstrip("/").rpartition("/")[2]
+        if "/files/" in url.path:
+            self._give(http, verb)
+            return
         with self.lock:
             self.calls.append(verb)
             if self.is_silent:
@@ -182,7 +193,10 @@ class Peer:
                 raise Refusal(404, "not_found")
             if verb == "logs":
                 return 200, self._logs(work, int(query["epoch"]), int(query["offset"]), body)
-            return 200, {"start": self._start, "finish": self._finish}[verb](work, json.loads(body))
+            if verb == "artifacts":
+                return 200, self._artifact(work, query, body)
+            verbs = {"start": self._start, "finish": self._finish, "checkpoint": self._checkpoint}
+            return 200, verbs[verb](work, json.loads(body))
 
     def _wait(self, query: dict):
         assert query["ticket"] == "a-ticket"
@@ -255,10 +269,63 @@ class Peer:
         work.log += body[len(work.log) - offset :]
         return {"offset": len(work.log)}
 
+    def store(self, **files: bytes) -> list[FileToFetch]:
+        """Store files and name them as an assignment does."""
+        named = []
+        for name, data in files.items():
+            id_ = str(uuid.uuid4())
+            self.stored[id_] = data
+            named.append(FileToFetch(id_, name, len(data), hashlib.sha256(data).hexdigest()))
+        return named
+
+    def _give(self, http: BaseHTTPRequestHandler, id_: str) -> None:
+        data = self.stored.get(id_)
+        if data is None:
+            http.send_response(404)
+            http.send_header("Content-Length", "0")
+            http.end_headers()
+            return
+        start = int(http.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        with self.lock:
+            self.fetched.append((id_, start))
+            cut, self.cut_after = self.cut_after, None
+        http.send_response(206 if start else 200)
+        http.send_header("Content-Length", str(len(data) - start))
+        http.end_headers()
+        http.wfile.write(data[start:] if cut is None else data[start : start + cut])
+        http.close_connection = http.close_connection or cut is not None
+
+    def _artifact(self, work: Work, query: dict, body: bytes) -> dict:
+        self._open(work, int(query["epoch"]))
+        if refusal := self.refuse_files.get(query["name"]):
+            raise Refusal(*refusal)
+        key, offset, size = (query["kind"], query["name"]), int(query["offset"]), int(query["size"])
+        if work.whole.get(key) not in (None, query["sha256"]):
+            del work.whole[key], work.files[key]
+        here = work.files.setdefault(key, bytearray())
+        if offset > len(here):
+            raise Refusal(416, "file_gap", offset=len(here))
+        here += body[len(here) - offset :]
+        if len(here) == size:
+            assert hashlib.sha256(here).hexdigest() == query["sha256"]
+            work.whole[key] = query["sha256"]
+        return {"offset": len(here), "is_whole": key in work.whole}
+
+    def _checkpoint(self, work: Work, body: dict) -> dict:
+        self._open(work, body["epoch"])
+        known = {(file.path, file.sha256) for file in work.assignment.checkpoint}
+        for file in body["files"]:
+            if work.whole.get(("checkpoint", file["name"])) != file["sha256"]:
+                assert (file["name"], file["sha256"]) in known
+        work.checkpoints.append([file["name"] for file in body["files"]])
+        return {"kept": len(body["files"])}
+
     def _finish(self, work: Work, body: dict) -> dict:
         self._open(work, body["epoch"])
         if body["log_lost_from"] is None and body["log_size"] != len(work.log):
             raise Refusal(409, "log_incomplete")
+        if any(work.whole.get(("output", file["name"])) != file["sha256"] for file in body["artifacts"]):
+            raise Refusal(409, "artifacts_incomplete")
         work.finishes += 1
         if work.finish is not None and work.finish["outcome"] != body["outcome"]:
             raise Refusal(409, "already_ended")
