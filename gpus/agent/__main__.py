@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def _usable_sandbox(config: Config) -> str:
     if config.unsandboxed:
         log.warning("programs run WITHOUT a sandbox: they can read and change what this user can")
         return ""
+    if config.slurm is not None:
+        return config.bubblewrap  # each node looks by itself
     why = bubblewrap.unusable(config.bubblewrap)
     if why is not None:
         _fail(
@@ -102,7 +105,7 @@ def _join(config: Config, *, force: bool) -> int:
         _fail(EXIT_USAGE, f"this is host {known.host_id} of {known.server} already; --force joins anew")
     if known is not None:
         os.unlink(state.path / "credential.json")
-    is_sandboxed = bubblewrap.unusable(config.bubblewrap) is None
+    is_sandboxed = config.slurm is not None or bubblewrap.unusable(config.bubblewrap) is None
     _admitted(config, state, is_sandboxed=is_sandboxed, closing=threading.Event())
     return 0
 
@@ -121,6 +124,8 @@ def _run(config: Config) -> int:
     bubblewrap = _usable_sandbox(config)
     state = State(config.state_path)
     state.lock()
+    if config.slurm is not None:
+        state.share(Path(config.slurm.shared_dir))
     closing = threading.Event()
     agents: list[Agent] = []
     codes: list[int] = []

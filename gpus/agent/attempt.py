@@ -8,6 +8,7 @@ log               what it wrote, both streams, cut at the limit
 progress.json     the last progress line
 stop              why and how to end it; written by the agent
 exit.json         how it ended
+elapsed           milliseconds it has run, where another machine runs it
 shipped           how many bytes of the log the server had; a hint for the next agent process
 box/              the folders that the program sees: work, output, input, checkpoint, tmp
 """
@@ -48,6 +49,10 @@ class Order(Body):
     tmp_mib: int = 1024
     max_processes: int = 4096
     start_record: str = ""
+    # Of a job in Slurm: which one is meant, how long it may run without news, and the GPUs that Slurm chose.
+    job: str = ""
+    lease_ms: int = 0
+    visible_devices: str | None = None
 
 
 @dataclass
@@ -138,6 +143,8 @@ class Attempt:
     def elapsed_ms(self) -> int:
         if (ended := self.exit()) is not None:
             return ended.elapsed_ms
+        with contextlib.suppress(OSError, ValueError):
+            return max(0, int((self.folder / "elapsed").read_text()))
         started = self.started()
         return max(0, int((boottime() - started["at"]) * 1000)) if started and "at" in started else 0
 

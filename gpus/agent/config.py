@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from .slurm import settings as slurm_settings
+from .slurm.settings import SlurmSettings
+
 
 class ConfigError(ValueError):
     """Say which setting is wrong and what it takes."""
@@ -42,6 +45,7 @@ class Config:
     backoff_base_seconds: float = 1.0
     backoff_cap_seconds: float = 30.0
     stop_programs: bool = False
+    slurm: SlurmSettings | None = None  # the [slurm] section: this host stands for a partition
 
     @property
     def state_path(self) -> Path:
@@ -74,6 +78,11 @@ def _simulated(value: Any) -> list[SimulatedGpu]:
 def _checked(name: str, kind: str, value: Any) -> Any:
     if name == "simulated_gpus":
         return _simulated(value)
+    if name == "slurm":
+        try:
+            return slurm_settings.read(value)
+        except slurm_settings.SlurmSettingError as error:
+            raise ConfigError(str(error)) from error
     if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     wanted: type = {"str": str, "bool": bool, "int": int, "float": float, "list[str]": list}[kind]

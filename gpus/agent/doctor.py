@@ -119,11 +119,13 @@ def _understanding(client: Client) -> Iterator[Finding]:
 
 
 def _executors(config: Config) -> Iterator[Finding]:
-    for name in executors.names():
+    for name in ["slurm"] if config.slurm is not None else executors.names():
         yield from executors.executor_class(name).examine(config)
 
 
 def _gpus(config: Config) -> Iterator[Finding]:
+    if config.slurm is not None:
+        return  # they are in the nodes
     found = devices.find([], session="")
     if found.problem:
         declared = len(config.simulated_gpus)

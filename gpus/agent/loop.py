@@ -42,14 +42,15 @@ class Agent:
         self.config, self.state, self.client = config, state, client
         self.bubblewrap = bubblewrap
         self.session = state.session()
-        self.boot_id = config.boot_id or clock.boot_id()
-        self.devices = devices.find(config.simulated_gpus, self.session)
-        self.cache = Cache(state.path / "cache", config.cache_mib << 20)
+        # What a cluster runs outlives a restart of this machine.
+        self.boot_id = config.boot_id or (f"slurm-{self.session}" if config.slurm else clock.boot_id())
+        self.cache = Cache(state.shared / "cache", config.cache_mib << 20)
         self.alarm = Alarm()
         self.closing = threading.Event()
         self.exit_code = EXIT_OK
         self.executors = {name: executors.executor_class(name)(self) for name in executors.names()}
         self.usable = executors.usable(config)
+        self.devices = self._find_devices()
         self.runners: dict[str, Runner] = {}
         self.timers = Timers()
         self._ended: OrderedDict[tuple[str, int], None] = OrderedDict()
@@ -70,6 +71,15 @@ class Agent:
     def has_lease(self) -> bool:
         """Say whether a sync of this process was answered and programs may still run on it."""
         return clock.boottime() < self._lease_deadline
+
+    def lease_left(self) -> float:
+        """Give the seconds for which programs may run without another answer."""
+        return self._lease_deadline - clock.boottime()
+
+    def devices_changed(self) -> None:
+        """Have the devices looked at and reported soon; called by any thread."""
+        self._inventory_at = float("-inf")
+        self.alarm.ring()
 
     def progress_changed(self) -> None:
         self.alarm.ring(max(0.0, self._synced_at + PROGRESS_SECONDS - time.monotonic()))
@@ -225,13 +235,23 @@ class Agent:
     def _refresh_inventory(self) -> None:
         if time.monotonic() - self._inventory_at >= INVENTORY_SECONDS:
             self._inventory_at = time.monotonic()
-            self.devices = devices.find(self.config.simulated_gpus, self.session)
+            self.devices = self._find_devices()
             self.usable = executors.usable(self.config)
 
+    def _find_devices(self) -> devices.Devices:
+        own = (executor.devices() for executor in self.executors.values())
+        return next((found for found in own if found is not None), None) or devices.find(
+            self.config.simulated_gpus, self.session
+        )
+
     def _sample(self) -> list[dict]:
-        if not self.devices.nodes or time.monotonic() - self._metrics_at < METRICS_SECONDS:
+        if time.monotonic() - self._metrics_at < METRICS_SECONDS:
             return []
         self._metrics_at = time.monotonic()
+        if own := [sample for executor in self.executors.values() for sample in executor.samples()]:
+            return own
+        if not self.devices.nodes:
+            return []
         attempts = [runner.attempt for runner in list(self.runners.values())]
         started = (attempt.started() for attempt in attempts)
         return metrics.gpus(

@@ -6,6 +6,8 @@ seq               upper bound of the sync numbers handed out
 lease.json        until when programs may run without news from the server
 lock              held by the one agent that runs
 attempts/<id>/    one held attempt each, see attempt.py
+
+Where other machines run the programs, attempts/ and lease.json lie in a folder that they see too: `share`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import durable
+from . import clock, durable
 
 SEQ_BLOCK = 1000
 
@@ -44,11 +46,19 @@ class State:
         self.path = path
         self.attempts = path / "attempts"
         self.lease_path = path / "lease.json"
+        self.shared = path
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.chmod(path, 0o700)
         self.attempts.mkdir(exist_ok=True, mode=0o700)
         self._lock: int | None = None
         self._seq = self._seq_bound = 0
+
+    def share(self, folder: Path) -> None:
+        """Keep the attempts and the lease in a folder of this session under the given one."""
+        self.shared = folder / self.session()
+        self.attempts, self.lease_path = self.shared / "attempts", self.shared / "lease.json"
+        self.attempts.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.chmod(self.shared, 0o700)
 
     def lock(self) -> None:
         """Take the directory for this process until it ends. Raises StateBusy."""
@@ -118,7 +128,10 @@ class State:
 
     def keep_lease(self, deadline: float) -> None:
         """Let programs run until `deadline` on the boot clock; supervisors read it."""
-        durable.write_json(self.lease_path, {"deadline_boottime": deadline}, durable=False)
+        left = deadline - clock.boottime()
+        durable.write_json(
+            self.lease_path, {"deadline_boottime": deadline, "left_seconds": round(left, 3)}, durable=False
+        )
 
     def lease_deadline(self) -> float | None:
         return read_lease(self.lease_path)

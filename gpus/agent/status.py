@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from .attempt import Attempt
@@ -13,6 +14,8 @@ from .state import State
 def look(config: Config) -> dict[str, Any]:
     """Tell who this host is, whether an agent runs, how long its lease lasts, and each attempt; never the secret."""
     state = State(config.state_path)
+    if config.slurm is not None:
+        state.share(Path(config.slurm.shared_dir))
     credential = state.credential()
     deadline = state.lease_deadline()
     attempts = [Attempt.load(folder) for folder in sorted(state.attempts.iterdir()) if folder.name[:1] != "."]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .protocol import CANCELLED, FAILED, FAULT_HOST, FAULT_NONE
 
-AGENT_STOPPED = "agent_stopped"
+AGENT_STOPPED, NODE_FAILED = "agent_stopped", "node_failed"
 
 
 @dataclass
@@ -23,9 +23,11 @@ class Verdict:
 
 
 def stopped(reason: str, grace_ms: int) -> Verdict:
-    """Judge a request to stop: the server's word cancels, an agent that goes away is the host's fault."""
+    """Judge a request to stop: the server's word cancels, an agent or a node that goes away is the host's fault."""
     if reason == AGENT_STOPPED:
         return Verdict(FAILED, FAULT_HOST, reason, "The agent was told to stop its programs.", grace_ms)
+    if reason == NODE_FAILED:
+        return Verdict(FAILED, FAULT_HOST, reason, "Slurm lost the node on which it ran.", grace_ms)
     return Verdict(CANCELLED, FAULT_NONE, reason, f"The program was stopped: {reason}.", grace_ms)
 
 

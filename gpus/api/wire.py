@@ -7,8 +7,8 @@ from rest_framework import serializers
 from gaas.lib.rest.fields import StrictIntegerField, TextField
 from gpus.agent.protocol import HostFacts
 from gpus.choices import Sandbox
+from gpus.executors import EXECUTORS
 
-EXECUTORS = ("process", "container", "slurm")
 MOST = 2**31 - 1
 
 

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from gpus import windows
+from gpus.executors import runs
 from gpus.models import GPU
 from tasks.placement import Need, Slot
 
@@ -55,7 +56,7 @@ def slots(gpus: QuerySet[GPU], *, now: datetime) -> list[Slot]:
         *device, its_executors, host_name, host_labels, labels = row[:_TIMES]
         schedule, *times, foreign, reliability = row[_TIMES:]
         ends_at = windows.ends_at(schedule, *times, now=now)
-        executors = known.setdefault(tuple(its_executors), frozenset(its_executors))
+        executors = known.setdefault(tuple(its_executors), runs(its_executors))
         values: list[Any] = [*device, {**host_labels, **labels}, executors, host_name]
         open_for_ms = None if ends_at is None else (ends_at - now) // timedelta(milliseconds=1)
         values += [open_for_ms, bool(schedule.get("may_stop")), foreign > 0, reliability]

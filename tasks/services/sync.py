@@ -18,6 +18,7 @@ from gaas.lib.errors import IllegalTransition
 from gaas.lib.sealed import Unsealable
 from gaas.lib.wake import hint
 from gpus.agent import protocol as wire
+from gpus.executors import executor_for
 from gpus.models import Host
 from gpus.services import SyncReport, hear
 from tasks import kinds
@@ -217,7 +218,7 @@ def _answer(
         elif attempt.stop_at is not None and attempt.stop_at <= now:
             stop.append(_stop(attempt.pk, attempt.epoch, wire.STOP, WINDOW_CLOSED))
         else:
-            run.append(_assignment(attempt, secrets.get(attempt.pk, {}), checkpoints.get(task.pk, [])))
+            run.append(_assignment(attempt, host, secrets.get(attempt.pk, {}), checkpoints.get(task.pk, [])))
     stop += [
         _stop(item.id, item.epoch, wire.DISCARD, "lease_lost") for item in held if (item.id, item.epoch) not in known
     ]
@@ -240,7 +241,9 @@ def _answer(
     )
 
 
-def _assignment(attempt: Attempt, secrets: dict[str, str], checkpoint: list[dict[str, Any]]) -> wire.Assignment:
+def _assignment(
+    attempt: Attempt, host: Host, secrets: dict[str, str], checkpoint: list[dict[str, Any]]
+) -> wire.Assignment:
     task = attempt.task
     inputs = task.inputs if attempt.status in UNSTARTED else []
     return wire.Assignment(
@@ -249,7 +252,7 @@ def _assignment(attempt: Attempt, secrets: dict[str, str], checkpoint: list[dict
         task_id=str(task.pk),
         title=task.title,
         kind=task.kind,
-        executor=task.executor,
+        executor=executor_for(task.executor, host.executors) or task.executor,
         payload=kinds.get(task.kind).attempt_payload(task),
         env=task.env,
         secrets=secrets,

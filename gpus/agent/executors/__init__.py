@@ -26,13 +26,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..attempt import Attempt, Exit
     from ..config import Config
+    from ..devices import Devices
     from ..loop import Agent
     from ..phase import Phase
     from ..protocol import Assignment
 
 # By name, so that a supervisor, which has the standard library alone, loads only what it needs.
-_EXECUTORS = {"process": "process.ProcessExecutor"}
-_PROGRAMS = {"process": "local.LocalProgram"}
+_EXECUTORS = {"process": "process.ProcessExecutor", "slurm": "slurm.SlurmExecutor"}
+_PROGRAMS = {"process": "local.LocalProgram", "slurm": "local.LocalProgram"}
 
 
 @dataclass
@@ -77,6 +78,14 @@ class Executor:
         `attempts` are all that this host holds of this executor. Whatever else of its own is found
         (containers, jobs) belongs to no attempt any more and is ended.
         """
+
+    def devices(self) -> Devices | None:
+        """List the GPUs offered instead of this machine's own; None: no others. Called by the loop."""
+        return None
+
+    def samples(self) -> list[dict]:
+        """Say what those GPUs do now, as `metrics` does of this machine's. Called by the loop."""
+        return []
 
     def refusal(self, assignment: Assignment) -> str | None:
         """Say in a sentence why this payload cannot be run; None when it can."""

@@ -43,7 +43,7 @@ def _command(assignment: Assignment, box: Path, inside: str) -> list[str]:
 
 def _environment(assignment: Assignment, order: Order, inside: str, tmp: str, progress_fd: int) -> dict[str, str]:
     python_path = [f"{prefix}/bin" for prefix in bubblewrap.python_binds()]
-    return environment(
+    env = environment(
         assignment,
         inside,
         path=":".join([PATH, *python_path]),
@@ -51,6 +51,9 @@ def _environment(assignment: Assignment, order: Order, inside: str, tmp: str, pr
         progress_fd=progress_fd,
         simulated_gpus=order.simulated_gpus,
     )
+    if order.visible_devices is not None:
+        env["CUDA_VISIBLE_DEVICES"] = order.visible_devices
+    return env
 
 
 def _holding(data: str | bytes) -> int:

@@ -22,8 +22,8 @@ class ProcessExecutor(Supervised):
 
     @classmethod
     def unusable(cls, config: Config) -> str | None:
-        """Every host can: without a sandbox `run` ends at once, unless the owner does without one."""
-        return None
+        """Every host can but one that stands for others: without a sandbox `run` ends at once, unless so wanted."""
+        return None if config.slurm is None else "this host stands for a Slurm partition"
 
     @classmethod
     def examine(cls, config: Config) -> Iterator[Finding]:
