@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from gaas.lib import clock, tickets
-from gpus.tests.fleet import a_device
+from gpus.tests.fleet import a_device, some_facts
 from tasks import services
 from tasks.agent_api.serializers import SyncInput
 from tasks.models import Attempt, AttemptGPU, Scheduler, Task
@@ -67,6 +67,16 @@ class TestOffer:
             "checkpoint_seconds": 300,
         }
         assert (answer["stop"], answer["host_status"], answer["revision"]) == ([], "ACTIVE", rig.host.revision)
+
+    def test_a_slurm_partition_gets_programs_as_jobs_and_no_images(self, rig, task, alice, dana):
+        facts = some_facts(executors=["slurm"]).to_wire()
+        rig.sync(facts=facts)
+        an_approved_task(alice, dana, spec={"command": ["true"], "image": "debian"}, limit_ms=HOUR)
+        services.schedule()
+
+        (offer,) = rig.sync(facts=facts)["attempts"]
+
+        assert (offer["task_id"], offer["executor"]) == (str(task.pk), "slurm")
 
     def test_it_names_the_timers_and_a_ticket_for_the_wait(self, rig, settings):
         answer = rig.sync()
