@@ -18,8 +18,8 @@ from .settings import SlurmSettings
 
 log = logging.getLogger("gaas.agent")
 
-GATHER_SECONDS = 0.05  # what is assigned together arrives within this
-MOST_GATHER_SECONDS = 0.5
+GATHER_SECONDS = 0.1  # what is assigned together comes no further apart than this
+MOST_GATHER_SECONDS = 1.0
 NODES_SECONDS = 15.0
 IDLE_SECONDS = 60.0  # between looks at the queue while nothing of ours should be in it
 FORGET_NODES_SECONDS = 120.0  # after so long without an answer no GPU is offered any more
