@@ -205,6 +205,10 @@ PAYMENT_MIN_USD = env.str("PAYMENT_MIN_USD", default="1")
 PAYMENT_MAX_USD = env.str("PAYMENT_MAX_USD", default="100000")
 PAYMENT_EXPIRY_SECONDS = env.int("PAYMENT_EXPIRY_SECONDS", default=604_800)
 MANUAL_PAYMENT_LIMIT_USD = env.str("MANUAL_PAYMENT_LIMIT_USD", default="100")
+STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="")
+STRIPE_PUBLISHABLE_KEY = env.str("STRIPE_PUBLISHABLE_KEY", default="")
+STRIPE_WEBHOOK_SECRETS = env.list("STRIPE_WEBHOOK_SECRETS", default=[])
+STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="")
 EARNINGS_DELAY_SECONDS = env.int("EARNINGS_DELAY_SECONDS", default=604_800)
 
 SIMPLE_JWT = {
@@ -379,6 +383,8 @@ SPECTACULAR_SETTINGS = {
         "AttemptStatusEnum": "tasks.choices.AttemptStatus",
         "StepStatusEnum": "tasks.choices.StepStatus",
         "StepKindEnum": "tasks.choices.StepKind",
+        "PaymentStatusEnum": "payments.choices.PaymentStatus",
+        "RefundStatusEnum": "payments.choices.RefundStatus",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

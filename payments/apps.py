@@ -7,4 +7,6 @@ class PaymentsConfig(AppConfig):
     verbose_name = "Payments"
 
     def ready(self) -> None:
-        from payments import ledger_checks  # noqa: F401  registers its invariant
+        from payments import ledger_checks, providers  # noqa: F401  the first registers its invariant
+
+        providers.set_up()

@@ -10,7 +10,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 from rest_framework.test import APIClient
 
-OPEN = ("/api/v1/auth/", "/api/agent/v1/join")
+OPEN = ("/api/v1/auth/", "/api/agent/v1/join", "/api/v1/webhooks/stripe/")
 METHODS = ("get", "post", "put", "patch", "delete")
 
 

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 APPS = ("gaas", "accounts", "gpus", "payments", "tasks", "ai")
 
 # Calls whose `code=` is none of the API's: a form's error is shown as text, a system check has an id.
-NOT_ANSWERED = frozenset({"forms.ValidationError"})
+# A review's code is for staff in the admin.
+NOT_ANSWERED = frozenset({"forms.ValidationError", "ask"})
 
 # What Django REST framework answers by itself through this API's serializers, parsers and views.
 OF_THE_FRAMEWORK = frozenset(

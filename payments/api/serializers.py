@@ -16,6 +16,12 @@ from payments.models import Payment
 class PaymentCreateSerializer(StrictSerializer):
     provider = serializers.ChoiceField(choices=Provider.choices)
     amount_usd = UsdField()
+    method = TextField(
+        max_length=40,
+        allow_blank=True,
+        default="",
+        help_text="stripe: checkout (a page of Stripe's, the default) or intent (for a form of one's own).",
+    )
     account = serializers.UUIDField(required=False, help_text="Into whose wallet; the caller's own by default.")
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
 from payments.api import views
+from payments.api.webhooks import StripeWebhookView
 
 router = SimpleRouter()
 router.register("payments", views.PaymentViewSet, basename="payment")
 
-urlpatterns = router.urls
+urlpatterns = [
+    path("webhooks/stripe/", StripeWebhookView.as_view(), name="webhook-stripe"),
+    path("", include(router.urls)),
+]

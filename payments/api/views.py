@@ -37,6 +37,7 @@ class PaymentViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, Retrie
 
     queryset = Payment.objects.none()
     key_scope = "payments"
+    lookup_value_regex = "[0-9a-f-]{36}"
     key_required_for = ("create", "refund")
     serializer_class = PaymentSerializer
     filterset_class = PaymentFilter
@@ -60,6 +61,7 @@ class PaymentViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, Retrie
             account=self._account(data),
             provider=data["provider"],
             amount=data["amount_usd"],
+            method=data["method"],
             by=request.user,
             now=clock.now(),
         )

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from django.conf import settings
+
 from gaas.lib.errors import DomainError
 from payments.choices import Provider as Name
 from payments.models import Payment, Refund
@@ -61,7 +63,15 @@ class Seen:
 
 
 class PaymentProvider(Protocol):
-    """Talk to one provider. Each call raises ProviderUnreachable or ProviderRefused, and may be repeated."""
+    """Talk to one provider. Each call but `check` raises ProviderUnreachable or ProviderRefused, and may be repeated.
+
+    `methods` are the ways in which it can be paid, the usual one first.
+    """
+
+    methods: tuple[str, ...]
+
+    def check(self, amount: int) -> None:
+        """Raise DomainError for an amount in micro-dollars that it cannot take. Asks nobody."""
 
     def begin(self, payment: Payment) -> Begun:
         """Make the payment known there, by our key: called twice, it is one payment."""
@@ -77,6 +87,20 @@ class PaymentProvider(Protocol):
 
 
 PROVIDERS: dict[str, PaymentProvider] = {}
+
+
+def set_up() -> None:
+    """Put the providers in place for which the settings have keys."""
+    from payments.providers.stripe import StripeProvider
+
+    if settings.STRIPE_SECRET_KEY:
+        PROVIDERS[Name.STRIPE] = StripeProvider(
+            key=settings.STRIPE_SECRET_KEY,
+            publishable_key=settings.STRIPE_PUBLISHABLE_KEY,
+            webhook_secrets=settings.STRIPE_WEBHOOK_SECRETS,
+            return_url=f"{settings.BASE_URL}/accounts/",
+            base=settings.STRIPE_API_BASE,
+        )
 
 
 def provider_of(name: str) -> PaymentProvider:

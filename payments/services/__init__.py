@@ -5,6 +5,7 @@ from payments.services.credit import Arrived, credit
 from payments.services.debts import owed_by
 from payments.services.disputes import close_dispute, open_dispute
 from payments.services.earnings import mature, mature_all
+from payments.services.inbox import keep_event, process_event
 from payments.services.manual import (
     OwnDraft,
     ReferenceUsed,
@@ -48,12 +49,14 @@ __all__ = [
     "expire_payment",
     "fail_refund",
     "follow",
+    "keep_event",
     "mature",
     "mature_all",
     "note_foreign_refund",
     "note_sent",
     "open_dispute",
     "owed_by",
+    "process_event",
     "record_payment",
     "reject_payment",
     "request_refund",

@@ -29,10 +29,13 @@ class AmountOutOfBounds(DomainError):
     code = "amount_out_of_bounds"
 
 
-def start_payment(*, account: Account, provider: str, amount: int, by: User, now: datetime) -> Payment:
+def start_payment(
+    *, account: Account, provider: str, amount: int, by: User, now: datetime, method: str = ""
+) -> Payment:
     """Ask for money into an account's wallet; the provider is told after the commit.
 
-    Raises NotAllowed for less than an owner, AmountOutOfBounds, AccountClosed, PaysFromParent, ProviderNotSetUp.
+    `method` is one of the provider's ways to pay, its first by default. Raises NotAllowed for less than an owner,
+    AmountOutOfBounds, AccountClosed, PaysFromParent, ProviderNotSetUp, and what the provider has against the amount.
     """
     role = account.role_of(by)
     if role is None or role < Role.OWNER:
@@ -42,13 +45,18 @@ def start_payment(*, account: Account, provider: str, amount: int, by: User, now
     check_amount(amount)
     is_manual = provider == Provider.MANUAL
     if not is_manual:
-        provider_of(provider)
+        chosen = provider_of(provider)
+        chosen.check(amount)
+        method = method or chosen.methods[0]
+    if method and (is_manual or method not in chosen.methods):
+        raise DomainError("This provider cannot be paid in this way.", code="invalid_choice", attr="method")
     with transaction.atomic():
         payment = new_payment(
             account=account,
             provider=provider,
             amount=amount,
             created_by=by,
+            method=method,
             expires_at=now + timedelta(seconds=settings.PAYMENT_EXPIRY_SECONDS),
             look_at=None if is_manual else now,
         )
@@ -100,10 +108,10 @@ def follow(*, payment_id: UUID, now: datetime) -> Payment:
     return apply(payment_id=payment.pk, seen=seen, now=now)
 
 
-def apply(*, payment_id: UUID, seen: Seen, now: datetime, doubt: str = "", doubted: str = "") -> Payment:
+def apply(*, payment_id: UUID, seen: Seen, now: datetime) -> Payment:
     """Do once what a provider's present word about a payment asks for. A late success counts whatever we thought."""
     if seen.state == "succeeded":
-        arrived = Arrived(seen.amount, seen.currency, doubt=doubt, detail=doubted, facts=seen.facts)
+        arrived = Arrived(seen.amount, seen.currency, doubt=seen.failure, detail=seen.detail, facts=seen.facts)
         return credit(payment_id=payment_id, arrived=arrived, by=None, now=now)
     with transaction.atomic():
         payment = locked(payment_id)

@@ -10,10 +10,11 @@ from uuid import UUID
 from django.db import transaction
 
 from gaas.lib.errors import DomainError
-from payments.models import Payment, Refund
+from payments.models import Payment, Refund, WebhookEvent
 from payments.services.begin import follow
 from payments.services.credit import locked
 from payments.services.earnings import mature_all
+from payments.services.inbox import process_event
 from payments.services.refunds import send_refund
 
 log = logging.getLogger("app")
@@ -34,6 +35,9 @@ def sweep(*, now: datetime) -> None:
         _each(send_refund, refund_id=refund_id, now=now)
     for payment_id in Payment.objects.overdue(now=now).values_list("pk", flat=True)[:BATCH]:
         _each(expire_payment, payment_id=payment_id, now=now)
+    due = WebhookEvent.objects.filter(due_at__lte=now).order_by("due_at")
+    for event_id in due.values_list("pk", flat=True)[:BATCH]:
+        _each(process_event, event_id=event_id, now=now)
     mature_all(now=now)
 
 

@@ -1,0 +1,234 @@
+"""Stripe: Checkout pages and PaymentIntents, refunds, disputes, by the official library.
+
+What Stripe says in an event is only a hint: every effect comes from the object as it stands when we fetch it.
+Amounts are whole cents there and micro-dollars here. Objects are found again by metadata of ours, `payment` and
+`refund`, so an answer that was lost costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import stripe
+
+from gaas.lib.errors import DomainError
+from payments.choices import RefundStatus
+from payments.models import Payment, Refund
+from payments.providers import Begun, ProviderRefused, ProviderUnreachable, Seen
+
+CENT = 10_000  # micro-dollars
+TIMEOUT_SECONDS = 20
+TOLERANCE_SECONDS = 300
+CHECKOUT, INTENT = "checkout", "intent"
+_STATES = {"succeeded": "succeeded", "failed": "failed", "canceled": "cancelled"}
+
+
+class NotWholeCents(DomainError):
+    """Refuse an amount that Stripe cannot take."""
+
+    code = "not_whole_cents"
+
+
+class BadSignature(DomainError):
+    """Refuse an event that Stripe did not sign, or signed too long ago."""
+
+    code = "bad_signature"
+
+
+class WrongMode(DomainError):
+    """Refuse an event of test money on a platform that takes real money, and the other way round."""
+
+    code = "wrong_mode"
+
+
+class StripeProvider:
+    """Talk to Stripe, or to what stands at `base` (tests)."""
+
+    methods: tuple[str, ...] = (CHECKOUT, INTENT)
+
+    def __init__(
+        self, *, key: str, webhook_secrets: list[str], return_url: str, publishable_key: str = "", base: str = ""
+    ) -> None:
+        self.is_live = key.split("_")[1:2] == ["live"]
+        self.webhook_secrets = webhook_secrets
+        self.return_url, self.publishable_key = return_url, publishable_key
+        self.api = stripe.StripeClient(
+            key,
+            base_addresses={"api": base} if base else None,
+            http_client=stripe.RequestsClient(timeout=TIMEOUT_SECONDS),
+            # The sweep asks again; here a web thread or a worker would wait.
+            max_network_retries=0,
+        ).v1
+
+    def check(self, amount: int) -> None:
+        """Raise NotWholeCents unless Stripe can take the amount."""
+        if amount % CENT:
+            raise NotWholeCents("Stripe takes whole cents only: give at most two decimals.", attr="amount_usd")
+
+    def begin(self, payment: Payment) -> Begun:
+        cents, ours = payment.amount // CENT, {"payment": str(payment.pk)}
+        options: Any = {"idempotency_key": payment.provider_key}
+        if payment.method == INTENT:
+            intent = _call(
+                self.api.payment_intents.create,
+                {
+                    "amount": cents,
+                    "currency": "usd",
+                    "metadata": ours,
+                    "automatic_payment_methods": {"enabled": True},
+                },
+                options,
+            )
+            told = {"client_secret": intent.client_secret, "publishable_key": self.publishable_key}
+            return Begun(intent.id, told)
+        line = {
+            "quantity": 1,
+            "price_data": {"currency": "usd", "unit_amount": cents, "product_data": {"name": "GaaS wallet"}},
+        }
+        session = _call(
+            self.api.checkout.sessions.create,
+            {
+                "mode": "payment",
+                "line_items": [line],
+                "client_reference_id": str(payment.pk),
+                "metadata": ours,
+                "payment_intent_data": {"metadata": ours},
+                "success_url": self.return_url,
+                "cancel_url": self.return_url,
+            },
+            options,
+        )
+        return Begun(session.id, {"go_to": session.url})
+
+    def look(self, payment: Payment) -> Seen:
+        if not payment.provider_id.startswith("cs_"):
+            return _of_intent(_call(self.api.payment_intents.retrieve, payment.provider_id), payment)
+        session = _call(self.api.checkout.sessions.retrieve, payment.provider_id, {"expand": ["payment_intent"]})
+        if session.payment_intent is not None and session.payment_status == "paid":
+            return _of_intent(session.payment_intent, payment)
+        if session.status == "expired":
+            return Seen("cancelled", detail="The Checkout page has expired.")
+        return Seen("pending")
+
+    def give_up(self, payment: Payment) -> Seen:
+        # Refused where it is too late: it was paid or ended before. How, the last line tells.
+        with suppress(ProviderRefused):
+            if payment.provider_id.startswith("cs_"):
+                _call(self.api.checkout.sessions.expire, payment.provider_id)
+            else:
+                _call(self.api.payment_intents.cancel, payment.provider_id)
+        return self.look(payment)
+
+    def refund(self, refund: Refund) -> tuple[str, Seen]:
+        found = self._refund_of(refund)
+        if found is None:
+            found = _call(
+                self.api.refunds.create,
+                {
+                    "payment_intent": self._intent_of(refund.payment),
+                    "amount": refund.amount // CENT,
+                    "metadata": {"refund": str(refund.pk)},
+                },
+                {"idempotency_key": f"gaas-refund-{refund.pk}"},
+            )
+        return found.id, seen_of_refund(found)
+
+    def _refund_of(self, refund: Refund) -> Any:
+        """Find a refund that an earlier call made: by its id, or by our mark where its answer was lost.
+
+        Stripe forgets an idempotency key after a day, so the key alone would not do.
+        """
+        if refund.provider_id:
+            return _call(self.api.refunds.retrieve, refund.provider_id)
+        if refund.status == RefundStatus.REQUESTED:
+            return None
+        return next((row for row in self.refunds_of(refund.payment) if mark_of(row, "refund") == str(refund.pk)), None)
+
+    def refunds_of(self, payment: Payment) -> list[Any]:
+        """List all refunds of a payment, ours and those that somebody made in Stripe's dashboard."""
+        listed = _call(self.api.refunds.list, {"payment_intent": self._intent_of(payment), "limit": 100})
+        return list(listed.auto_paging_iter())
+
+    def dispute(self, dispute_id: str) -> Any:
+        """Fetch a dispute as it stands."""
+        return _call(self.api.disputes.retrieve, dispute_id)
+
+    def payment_of_intent(self, intent_id: str) -> str:
+        """Give the id of our payment that an intent is for; "" for one that is not ours."""
+        return mark_of(_call(self.api.payment_intents.retrieve, intent_id), "payment")
+
+    def _intent_of(self, payment: Payment) -> str:
+        if payment.provider_id.startswith("pi_"):
+            return payment.provider_id
+        session = _call(self.api.checkout.sessions.retrieve, payment.provider_id)
+        return str(session.payment_intent)
+
+    def event(self, *, body: bytes, signature: str) -> dict[str, Any]:
+        """Give the event in a webhook's body. Raises BadSignature, and WrongMode for test money on a live platform.
+
+        Any of the secrets will do, so that one can be replaced by another without losing an event.
+        """
+        for secret in self.webhook_secrets:
+            try:
+                stripe.WebhookSignature.verify_header(
+                    body.decode("utf-8"), signature, secret, tolerance=TOLERANCE_SECONDS
+                )
+                break
+            except (stripe.SignatureVerificationError, UnicodeDecodeError):
+                continue
+        else:
+            raise BadSignature("This event is not signed with a secret of ours, or was signed too long ago.")
+        try:
+            event = json.loads(body)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict):
+            raise BadSignature("This is no event of Stripe's.")
+        if bool(event.get("livemode")) != self.is_live:
+            raise WrongMode("This event is about test money on live keys, or about real money on test keys.")
+        return event
+
+
+def mark_of(thing: Any, name: str) -> str:
+    """Give what we wrote on an object of Stripe's, or ""; its metadata is like a dict, and none."""
+    metadata = thing.metadata
+    return str(metadata[name]) if metadata and name in metadata else ""
+
+
+def seen_of_refund(found: Any) -> Seen:
+    """Say how a refund stands there."""
+    detail = f"Stripe says: {found.failure_reason}." if getattr(found, "failure_reason", None) else ""
+    return Seen(_STATES.get(found.status, "pending"), found.amount * CENT, found.currency.upper(), detail=detail)
+
+
+def _of_intent(intent: Any, payment: Payment) -> Seen:
+    facts = {"intent": intent.id, "status": intent.status, "amount_received": intent.amount_received}
+    facts |= {"currency": intent.currency, "payment": mark_of(intent, "payment")}
+    if intent.status == "succeeded":
+        is_ours = mark_of(intent, "payment") == str(payment.pk)
+        return Seen(
+            "succeeded",
+            intent.amount_received * CENT,
+            intent.currency.upper(),
+            failure="" if is_ours else "metadata_mismatch",
+            detail="" if is_ours else "What came in is marked as another payment's.",
+            facts=facts,
+        )
+    if intent.status == "canceled":
+        return Seen("cancelled", detail="Cancelled at Stripe.", facts=facts)
+    return Seen("pending", facts=facts)
+
+
+def _call(verb: Any, *arguments: Any) -> Any:
+    """Call Stripe; a final no is ProviderRefused, all that may be otherwise next time is ProviderUnreachable."""
+    try:
+        return verb(*arguments)
+    except stripe.CardError as declined:
+        raise ProviderRefused(declined.code or "declined", declined.user_message or str(declined)) from declined
+    except stripe.InvalidRequestError as refused:
+        raise ProviderRefused(refused.code or "refused_by_stripe", refused.user_message or str(refused)) from refused
+    except stripe.StripeError as trouble:
+        # Not reached, too many calls, a fault at Stripe, or keys that are wrong: nothing is decided.
+        raise ProviderUnreachable(str(trouble)) from trouble
