@@ -34,7 +34,7 @@ test: dev ## Unit, API, property and race tests on SQLite and on PostgreSQL wher
 	@$(SQLITE) $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ARGS)
 	@$(PYTHON) tests/peers.py postgresql -- $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ARGS)
 
-test-systems: dev test-brokers test-chaos test-browser test-docker test-slurm test-schema ## Everything that needs a real peer beside it or takes long
+test-systems: dev test-brokers test-chaos test-files test-browser test-docker test-slurm test-schema ## Everything that needs a real peer beside it or takes long
 
 test-brokers: dev ## Separate processes on PostgreSQL with Redis and with RabbitMQ
 	@$(PYTEST) -m systems -rs tests/systems/test_brokers.py $(ARGS)
@@ -44,6 +44,9 @@ test-chaos: dev ## Kill server, worker and agent at random; every task must end 
 
 test-chaos-200: dev ## The same with 200 tasks and 30 kills
 	@CHAOS_TASKS=200 CHAOS_KILLS=30 $(PYTEST) -m systems -rs -s tests/systems/test_chaos.py $(ARGS)
+
+test-files: dev ## Uploads, inputs, results and checkpoints through a whole house
+	@$(PYTEST) -m systems -rs tests/systems/test_files.py $(ARGS)
 
 test-browser: dev ## Walk through the admin and the API in Chromium
 	@$(PYTEST) -m systems -rs tests/systems/test_browser.py tests/systems/test_browser_pages.py \

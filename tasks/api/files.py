@@ -72,6 +72,8 @@ class OneUpload(Idempotent, GenericAPIView):
 
     queryset = Upload.objects.none()
     key_scope = "tasks"
+    filter_backends = ()
+    pagination_class = None
 
     def upload(self, pk: UUID) -> Upload:
         seen = Upload.objects.visible_to(self.request.user).select_related("file", "account", "uploaded_by")
@@ -84,6 +86,7 @@ class UploadContentView(OneUpload):
     parser_classes = (StreamParser,)
     renderer_classes = (*OneUpload.renderer_classes, Octets)
     max_body_bytes = MAX_BATCH_BYTES
+    query_params = ("offset",)
     serializer_class = bodies.SentOutput
 
     @extend_schema(
@@ -94,7 +97,6 @@ class UploadContentView(OneUpload):
     )
     def put(self, request: Request, version: str, pk: UUID) -> Response:
         """Send up to 64 MiB at an offset. What is here already is skipped; a hole is 416 with the wanted `offset`."""
-        refuse_unknown(request.query_params, {"offset"})
         offset, body = number_of(request, "offset", "0"), body_of(request)
         try:
             here = services.send_upload(
