@@ -16,6 +16,7 @@ box/              the folders that the program sees: work, output, input, checkp
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -23,7 +24,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import durable
+from . import cgroups, durable
 from .clock import boottime
 from .protocol import ENDED, PREPARING, RUNNING, Assignment, Body, WireError
 
@@ -49,6 +50,10 @@ class Order(Body):
     tmp_mib: int = 1024
     max_processes: int = 4096
     start_record: str = ""
+    memory_mib: int = 0  # 0: no limit
+    disk_mib: int = 0  # of its folders; 0: no limit
+    max_files: int = 1_000_000
+    cgroups: cgroups.Base | None = None
     # Of a job in Slurm: which one is meant, how long it may run without news, and the GPUs that Slurm chose.
     job: str = ""
     lease_ms: int = 0
@@ -132,7 +137,15 @@ class Attempt:
         return None if stored is None else Exit.from_wire(stored)
 
     def keep_exit(self, ended: Exit) -> None:
-        durable.write_json(self.folder / "exit.json", asdict(ended))
+        """Write how it ended. On a full disk what the program needs no more gives way: its end is worth more."""
+        try:
+            durable.write_json(self.folder / "exit.json", asdict(ended))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            for name in ("tmp", "work"):
+                durable.erase(self.folder / "box" / name)
+            durable.write_json(self.folder / "exit.json", asdict(ended))
 
     @property
     def state(self) -> str:

@@ -39,6 +39,10 @@ class Config:
     tmp_mib: int = 1024  # size of /tmp inside the sandbox, which is memory
     max_processes: int = 4096  # of one attempt
     cache_mib: int = 20_480  # of inputs that were fetched before
+    memory_mib: int = 0  # of one attempt; 0: its part of the host's, by its part of the GPUs
+    disk_mib: int = 0  # of one attempt's folders; 0: its part of what is free when it starts
+    max_files: int = 1_000_000  # in one attempt's folders
+    cgroups: bool = True  # let the kernel keep the limits where it can
     ca_file: str = ""
     start_record: str = ""
     boot_id: str = ""

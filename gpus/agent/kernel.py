@@ -12,6 +12,8 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
+GO_FIRST, GO_BEHIND = -20, 5  # niceness
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -26,6 +28,15 @@ def adopt_orphans() -> None:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
+def go_first(pid: int = 0) -> bool:
+    """Let a process (0: this one) go before all that programs do; answers whether this user may."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, pid, GO_FIRST)
+    except OSError:
+        return False
+    return True
+
+
 def bind_child(supervisor: int, *, may_gain_rights: bool) -> None:
     """Prepare a child between fork and exec: it dies with its supervisor and is the first to go when memory is short.
 
@@ -37,6 +48,9 @@ def bind_child(supervisor: int, *, may_gain_rights: bool) -> None:
         os._exit(1)
     if not may_gain_rights:
         _prctl(PR_SET_NO_NEW_PRIVS, 1)
+    # Behind its supervisor, which must find the time to end it, whatever it makes of itself.
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, 0 if os.getpriority(os.PRIO_PROCESS, 0) < 0 else GO_BEHIND)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
         fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+LOOK_SECONDS = 0.5
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -74,11 +75,20 @@ def _memory_held(process: Process) -> int:
     return sum(pss)
 
 
-def memory_held(tree: Iterable[Process]) -> int:
-    """Sum the memory of processes in bytes, what they share divided among those who share it."""
+def memory_held(tree: Iterable[Process], enough: int) -> int:
+    """Sum the memory of processes in bytes, what they share divided among those who share it.
+
+    The largest first and only until `enough` is found, or half a second has gone by: a look waits for the process
+    looked at, and thousands that fork all the time could hold it up for minutes.
+    """
     if not os.path.exists("/proc/self/smaps_rollup"):
         return sum(process.rss_bytes for process in tree)
-    return sum(_memory_held(process) for process in tree)
+    until, held = time.monotonic() + LOOK_SECONDS, 0
+    for process in sorted(tree, key=lambda process: -process.rss_bytes):
+        held += _memory_held(process)
+        if held > enough or time.monotonic() > until:
+            break
+    return held
 
 
 def names_attempt(pid: int, attempt_id: str) -> bool:
@@ -113,6 +123,16 @@ def survivors(attempt_id: str, supervisor: int | None) -> list[Process]:
 def _signal(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
+
+
+def parent_of(pid: int) -> int | None:
+    process = _read(pid)
+    return None if process is None else process.parent
+
+
+def send_to(pid: int, number: int) -> None:
+    """Send a signal, unless it is gone."""
+    _signal(pid, number)
 
 
 def send(processes: Iterable[Process], number: int) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from . import clock, durable, executors, processes
 from .attempt import Attempt, Exit, Order
+from .diskwatch import DiskWatch
 from .executors.program import NotStarted
 from .logfile import LogFile
 from .protocol import (
@@ -51,17 +52,14 @@ class Supervisor:
         self.attempt, self.order = attempt, order
         self.assignment = attempt.assignment
         self.deadline = order.permitted_at + order.limit_ms / 1000
-        self.memory_limit = self._memory_limit()
+        self.memory_limit = order.memory_mib << 20
         self.verdict: Verdict | None = None
         self.kill_at: float | None = None
         self.peak_rss = 0
         self.usage: dict = {}
         self._tree_at = self._lease_at = self._fence = 0.0
         self._host_goes_down = False
-
-    def _memory_limit(self) -> int | None:
-        mib = self.assignment.payload.get("memory_mib")
-        return mib * 1024 * 1024 if isinstance(mib, int) and not isinstance(mib, bool) and mib > 0 else None
+        self.disk = DiskWatch(attempt.folder / "box", max_mib=order.disk_mib, max_files=order.max_files)
 
     # -- start
 
@@ -128,6 +126,7 @@ class Supervisor:
             self.streams.wait(POLL_SECONDS)
             has_ended = self.program.has_ended()
             self._look_at_tree()
+            self.disk.step()
             if self.verdict is None and has_ended:
                 return
             if self.verdict is None:
@@ -165,17 +164,22 @@ class Supervisor:
         self.peak_rss = max(self.peak_rss, rss)
         if self.verdict is not None:
             return
-        # RSS counts what processes share once for each; only where that is too much the costly true sum is read.
-        if (
-            self.memory_limit is not None
-            and rss > self.memory_limit
-            and (used := processes.memory_held(tree)) > self.memory_limit
-        ):
-            detail = f"The program used {used >> 20} MiB of memory; its limit is {self.memory_limit >> 20} MiB."
-            self._end(Verdict(FAILED, FAULT_USER, "out_of_memory", detail, 0))
+        if (trouble := self.program.trouble()) is not None:
+            self._end(Verdict(FAILED, trouble.fault, trouble.code, trouble.detail, 0))
+        elif self.disk.excess is not None:
+            self._end(Verdict(FAILED, FAULT_USER, "disk_full", self.disk.excess, 0))
         elif len(tree) > self.order.max_processes:
             detail = f"The program made {len(tree)} processes; the limit is {self.order.max_processes}."
             self._end(Verdict(FAILED, FAULT_USER, "too_many_processes", detail, 0))
+        # RSS counts what processes share once for each; only where that is too much the costly true sum is read.
+        elif (
+            self.memory_limit
+            and not self.program.limits_memory
+            and rss > self.memory_limit
+            and (used := processes.memory_held(tree, self.memory_limit)) > self.memory_limit
+        ):
+            detail = f"The program used {used >> 20} MiB of memory; its limit is {self.memory_limit >> 20} MiB."
+            self._end(Verdict(FAILED, FAULT_USER, "out_of_memory", detail, 0))
 
     # -- end
 
@@ -219,6 +223,9 @@ class Supervisor:
         if exit_code == 0:
             return self._exit(SUCCEEDED, FAULT_NONE, "", "", 0)
         ending = self.program.ending(exit_code)
+        if ending.fault == FAULT_USER and ending.code == "exit_code" and self.disk.was_full:
+            detail = f"The host's disk was full while the program ran. {ending.detail}"
+            return self._exit(FAILED, FAULT_HOST, "disk", detail, exit_code)
         return self._exit(FAILED, ending.fault, ending.code, ending.detail, exit_code)
 
     def _exit(self, outcome: str, fault: str, code: str, detail: str, exit_code: int | None) -> Exit:

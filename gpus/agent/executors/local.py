@@ -6,12 +6,14 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import kernel, processes
 from ..attempt import Attempt, Order
+from ..cgroups import Cgroup
 from ..protocol import FAULT_HOST, FAULT_USER, Assignment
 from ..streams import Streams
 from . import bubblewrap
@@ -21,6 +23,9 @@ from .program import Ending, Program
 # exec by the shell, so that a command that is not there ends with 127 and says so in the log,
 # inside a sandbox and outside alike.
 EXEC = ("/bin/sh", "-c", 'exec "$@"', "sh")
+
+# A limit on tasks counts threads; a trainer with a pool in each of its workers has many.
+THREADS_PER_PROCESS = 8
 
 
 @dataclass
@@ -53,6 +58,8 @@ def _environment(assignment: Assignment, order: Order, inside: str, tmp: str, pr
     )
     if order.visible_devices is not None:
         env["CUDA_VISIBLE_DEVICES"] = order.visible_devices
+    if order.memory_mib:
+        env["GAAS_MEMORY_MIB"] = str(order.memory_mib)
     return env
 
 
@@ -108,13 +115,18 @@ class LocalProgram(Program):
     def __init__(self, attempt: Attempt, order: Order, streams: Streams):
         super().__init__(attempt, order, streams)
         self.status: int | None = None  # wait status of the program
+        self.cgroup: Cgroup | None = None
+        self._out_of_memory = False
         self._terminated: set[int] = set()
 
     def start(self) -> None:
         kernel.adopt_orphans()
+        kernel.go_first()
+        self._supervisor = os.getpid()
         self.oom_kills = kernel.out_of_memory_kills()
         plan = launch(self.assignment, self.order, self.attempt.folder, self.streams.progress_end)
-        supervisor, is_sandboxed = os.getpid(), bool(self.order.bubblewrap)
+        self.cgroup = self._make_cgroup()
+        self.limits_memory = self.cgroup is not None
         program = subprocess.Popen(
             plan.argv,
             env=plan.env,
@@ -124,11 +136,33 @@ class LocalProgram(Program):
             stderr=self.streams.output_end,
             pass_fds=plan.descriptors,
             process_group=0,
-            preexec_fn=lambda: kernel.bind_child(supervisor, may_gain_rights=is_sandboxed),
+            preexec_fn=self._bind,
         )
         self.pid = program.pid
         program.returncode = 0  # reaped below with all that is adopted, never by Popen
         self.streams.started(plan.descriptors, plan.status_fd)
+
+    def _make_cgroup(self) -> Cgroup | None:
+        if self.order.cgroups is None:
+            return None
+        cgroup = Cgroup(self.order.cgroups, self.attempt.id)
+        try:
+            cgroup.make(
+                memory_bytes=self.order.memory_mib << 20 or None,
+                tasks=self.order.max_processes * THREADS_PER_PROCESS,
+                gpus=len(self.assignment.gpu_uuids),
+            )
+        except OSError as error:
+            sys.stderr.write(f"limits are kept by looking, not by a cgroup: {error}\n")
+            cgroup.remove()
+            return None
+        return cgroup
+
+    def _bind(self) -> None:
+        """Prepare the child between fork and exec."""
+        kernel.bind_child(self._supervisor, may_gain_rights=bool(self.order.bubblewrap))
+        if self.cgroup is not None:
+            self.cgroup.enter()
 
     def has_ended(self) -> bool:
         self._reap()
@@ -173,17 +207,40 @@ class LocalProgram(Program):
         processes.send(new, signal.SIGTERM)
         self._terminated |= {process.pid for process in new}
 
+    def trouble(self) -> Ending | None:
+        if self.cgroup is not None and self.cgroup.out_of_memory_kills() > 0:
+            self._out_of_memory = True
+        if not self._out_of_memory:
+            return None
+        detail = f"The program needed more than the {self.order.memory_mib} MiB of memory that it may use."
+        return Ending(FAULT_USER, "out_of_memory", detail)
+
     def kill(self) -> None:
+        """Kill by what no fork is quicker than, where there is such a thing; then look at what is left."""
+        if self.cgroup is not None:
+            self.cgroup.kill()
+        init = self.streams.sandbox_report().get("child-pid")
+        if init is not None and self.status is None and processes.parent_of(init) == self.pid:
+            # The first process of a PID namespace: the kernel lets nothing be forked there while it takes it down.
+            kernel.go_first(init)
+            processes.send_to(init, signal.SIGKILL)
         processes.kill_all(self.tree, is_over=self._reap, children=processes.own_children)
+        self.trouble()  # what its cgroup knows goes with it
+        if self.cgroup is not None and not self.cgroup.remove():
+            sys.stderr.write("its cgroup could not be removed\n")
 
     def exit_code(self) -> int | None:
         code = None if self.status is None else os.waitstatus_to_exitcode(self.status)
         return 128 - code if code is not None and code < 0 else code  # as a shell shows a signal
 
     def ending(self, exit_code: int | None) -> Ending:
+        if (trouble := self.trouble()) is not None:
+            return trouble
         if self.order.bubblewrap and exit_code == 1 and "exit-code" not in self.streams.sandbox_report():
             return Ending(FAULT_HOST, "sandbox_failed", "The sandbox could not be set up; the log says why.")
         if exit_code == 128 + signal.SIGKILL and kernel.out_of_memory_kills() > self.oom_kills:
+            if self.limits_memory:  # it had kept to its part
+                return Ending(FAULT_HOST, "host_out_of_memory", "The host ran out of memory and killed the program.")
             return Ending(FAULT_USER, "out_of_memory", "The kernel killed the program because memory ran out.")
         return super().ending(exit_code)
 

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from .. import cgroups
 from . import Finding, bubblewrap
 from .payload import refusal
 from .supervised import Supervised
 
 if TYPE_CHECKING:
+    from ..attempt import Attempt, Order
     from ..config import Config
+    from ..loop import Agent
     from ..protocol import Assignment
+    from . import Permit
+
+log = logging.getLogger("gaas.agent")
 
 
 class ProcessExecutor(Supervised):
     """Run programs under bubblewrap, or as they are where the owner said so."""
 
     name = "process"
+
+    def __init__(self, agent: Agent):
+        super().__init__(agent)
+        self.cgroups: cgroups.Base | None = None
 
     @classmethod
     def unusable(cls, config: Config) -> str | None:
@@ -35,6 +47,29 @@ class ProcessExecutor(Supervised):
         else:
             mend = "sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0"
             yield Finding("sandbox", False, f"bubblewrap does not work: {why}", mend)
+
+    def adopt(self, attempts: list[Attempt]) -> None:
+        """Find out who keeps the limits, and remove the cgroups that no attempt is in any more."""
+        if not self.agent.config.cgroups:
+            return
+        try:
+            self.cgroups = cgroups.find(self.agent.state.path)
+        except cgroups.NoCgroups as why:
+            log.info("memory and processes are limited by looking, not by cgroups: %s", why)
+            return
+        cgroups.sweep(self.cgroups, keep={attempt.id for attempt in attempts})
+        atexit.register(cgroups.leave, self.cgroups)
+
+    def order(self, attempt: Attempt, permit: Permit) -> Order:
+        order = super().order(attempt, permit)
+        order.cgroups = self.cgroups
+        return order
+
+    def clear(self, attempt: Attempt) -> None:
+        if self.cgroups is not None:
+            # Also what a program without a sandbox hid from all else that it is known by.
+            cgroups.Cgroup(self.cgroups, attempt.id).remove()
+        super().clear(attempt)
 
     def refusal(self, assignment: Assignment) -> str | None:
         return refusal(assignment)

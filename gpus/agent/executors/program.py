@@ -26,8 +26,10 @@ class Program:
     """Start a program once and end it with all that it leaves. All of it is called by the supervisor's one thread.
 
     `start` may raise OSError, ValueError or subprocess.SubprocessError, which is the host's fault, or
-    NotStarted with a reason of its own. `pids` are the supervisor's own processes that measure nothing.
+    NotStarted with a reason of its own. `limits_memory`: what it runs in keeps the limit, so that it is not looked for.
     """
+
+    limits_memory = False
 
     def __init__(self, attempt: Attempt, order: Order, streams: Streams):
         self.attempt, self.order, self.streams = attempt, order, streams
@@ -43,6 +45,10 @@ class Program:
     def tree(self) -> list[processes.Process]:
         """List all of its processes that are alive, parents first."""
         raise NotImplementedError
+
+    def trouble(self) -> Ending | None:
+        """Say why it has to be ended, where what it runs in knows; asked a few times each second."""
+        return None
 
     def terminate(self) -> None:
         """Ask it to end (TERM). Called again and again until it is over: nothing is told twice."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import clock, durable, processes
+import psutil
+
+from .. import clock, durable, limits, processes
 from ..attempt import Exit, Order
 from ..protocol import FAILED, FAULT_HOST
 from . import Executor, Permit, bubblewrap
@@ -30,6 +33,7 @@ class Supervised(Executor):
     def order(self, attempt: Attempt, permit: Permit) -> Order:
         """Say what the supervisor needs beyond the assignment."""
         config, uuids = self.agent.config, attempt.assignment.gpu_uuids
+        disk = shutil.disk_usage(attempt.folder)
         return Order(
             permitted_at=permit.at,
             limit_ms=permit.limit_ms,
@@ -41,6 +45,21 @@ class Supervised(Executor):
             tmp_mib=config.tmp_mib,
             max_processes=config.max_processes,
             start_record=config.start_record and os.path.abspath(config.start_record),
+            memory_mib=limits.memory_mib(
+                asked=attempt.assignment.payload.get("memory_mib"),
+                configured=config.memory_mib,
+                total_mib=psutil.virtual_memory().total >> 20,
+                gpus=len(uuids),
+                of_gpus=len(self.agent.devices.gpus),
+            ),
+            disk_mib=limits.disk_mib(
+                configured=config.disk_mib,
+                total=disk.total,
+                free=disk.free,
+                gpus=len(uuids),
+                of_gpus=len(self.agent.devices.gpus),
+            ),
+            max_files=config.max_files,
         )
 
     def launch(self, attempt: Attempt, permit: Permit) -> None:

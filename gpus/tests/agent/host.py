@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from gpus.agent import durable
+from gpus.agent import cgroups, durable
 from gpus.agent.attempt import Attempt
 
 from .peer import TOKEN, Peer, Work
@@ -56,6 +56,8 @@ class Host:
             f'start_record = "{self.record}"\nbackoff_base_seconds = 0.1\nbackoff_cap_seconds = 0.5\n'
         )
         self.process: subprocess.Popen | None = None
+        # Holds what a test lets loose, should the agent fail to; see guard().
+        self.cage: cgroups.Cgroup | None = None
 
     def command(self, verb: str, *flags: str) -> list[str]:
         return [sys.executable, "-m", "gpus.agent", verb, "--config", str(self.config), *flags]
@@ -66,8 +68,18 @@ class Host:
         env = os.environ | {"AGENT_ONLY_VARIABLE": "of the agent"}
         with self.log_path.open("ab") as log:
             command = self.command("run", "--simulated-gpus", "1", *flags)
-            self.process = subprocess.Popen(command, cwd=ROOT, stderr=log, stdout=log, env=env)
+            cage = self.cage.enter if self.cage is not None else None
+            self.process = subprocess.Popen(command, cwd=ROOT, stderr=log, stdout=log, env=env, preexec_fn=cage)
         return self.process
+
+    def guard(self, *, tasks: int = 160, memory_mib: int = 2048) -> None:
+        """Put the agent, and so all that it starts, in a cgroup: a test of a fork bomb must not be one.
+
+        So few tasks that the machine goes on for everybody. Raises NoCgroups: then such a test is not to be run.
+        """
+        self._cages = cgroups.find(self.folder)
+        self.cage = cgroups.Cgroup(self._cages, "cage")
+        self.cage.make(memory_bytes=memory_mib << 20, tasks=tasks, gpus=1)
 
     def run(self, *flags: str) -> Host:
         """Start the agent and wait for its first sync."""
@@ -112,6 +124,16 @@ class Host:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        self._end_attempts()
+        with contextlib.suppress(cgroups.NoCgroups):
+            base = cgroups.find(self.state)
+            cgroups.sweep(base, keep=set())
+            cgroups.leave(base)
+        if self.cage is not None:
+            self.cage.remove()
+            cgroups.leave(self._cages)
+
+    def _end_attempts(self) -> None:
         for attempt in self.held():
             attempt.ask_stop("cancelled", 0)
             started = attempt.started()

@@ -59,7 +59,7 @@ class TestAgent:
         names.pop("PWD")  # set by the shell
         assert set(names) == {
             "PATH", "HOME", "LANG", "TMPDIR", "MINE", "GAAS_TASK_ID", "GAAS_ATTEMPT_ID", "GAAS_OUTPUT", "GAAS_INPUT",
-            "GAAS_CHECKPOINT", "GAAS_PROGRESS_FD", "GAAS_SIMULATED_GPUS", "CUDA_VISIBLE_DEVICES",
+            "GAAS_CHECKPOINT", "GAAS_PROGRESS_FD", "GAAS_MEMORY_MIB", "GAAS_SIMULATED_GPUS", "CUDA_VISIBLE_DEVICES",
         }  # fmt: skip
         assert names["MINE"] == "a b"
         assert (names["CUDA_VISIBLE_DEVICES"], names["GAAS_SIMULATED_GPUS"]) == ("", "1")
