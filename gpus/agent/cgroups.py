@@ -174,7 +174,7 @@ class Cgroup:
                 (folder / name).write_text(str(value))
 
     def make(self, *, memory_bytes: int | None, tasks: int, gpus: int) -> None:
-        """Make it with its limits. Raises OSError. `tasks` counts threads too; the processor is shared by the number of GPUs."""
+        """Make it with its limits: `tasks` counts threads too, the processor goes by GPUs. Raises OSError."""
         for folder in self.folders.values():
             folder.mkdir(exist_ok=True)
         keeper = self.folders["" if self.version == 2 else "memory"]

@@ -212,7 +212,7 @@ class LocalProgram(Program):
             self._out_of_memory = True
         if not self._out_of_memory:
             return None
-        detail = f"The program needed more than the {self.order.memory_mib} MiB of memory that it may use."
+        detail = f"The program needed more memory than it may use; its limit is {self.order.memory_mib} MiB."
         return Ending(FAULT_USER, "out_of_memory", detail)
 
     def kill(self) -> None:
