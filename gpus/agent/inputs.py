@@ -39,7 +39,7 @@ def fetch(attempt: Attempt, client: Client, phase: Phase, cache: Cache, *, may_l
         _bring(attempt, client, cache, assignment.checkpoint, checkpoint, teller, may_link=False)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Unprepared(FAULT_HOST, "disk_full", "The disk of this host has no room for the inputs.") from error
+            raise Unprepared(FAULT_HOST, "disk", "The disk of this host has no room for the inputs.") from error
         raise Unprepared(FAULT_HOST, "disk", f"The inputs could not be written: {error.strerror}.") from error
 
 
