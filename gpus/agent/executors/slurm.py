@@ -232,7 +232,9 @@ class SlurmExecutor(Executor):
             return  # its node is gone meanwhile: nobody drives it, and it is prepared again
         spent = clock.boottime() - permit.at
         simulated = self.agent.devices.simulated_among(attempt.assignment.gpu_uuids)
+        asked = attempt.assignment.payload.get("memory_mib")
         order = Order(
+            memory_mib=asked if isinstance(asked, int) and not isinstance(asked, bool) and asked > 0 else 0,
             permitted_at=0.0,
             limit_ms=max(0, permit.limit_ms - int(spent * 1000)),
             lease_path=str(self.agent.state.lease_path),
