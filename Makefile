@@ -36,8 +36,8 @@ test: dev ## Unit, API, property and race tests on SQLite and on PostgreSQL wher
 
 test-systems: dev test-brokers test-chaos test-files test-browser test-docker test-slurm test-schema ## Everything that needs a real peer beside it or takes long
 
-test-brokers: dev ## Separate processes on PostgreSQL with Redis and with RabbitMQ
-	@$(PYTEST) -m systems -rs tests/systems/test_brokers.py $(ARGS)
+test-brokers: dev ## Separate processes on PostgreSQL with Redis and with RabbitMQ; four workers of one server
+	@$(PYTEST) -m systems -rs tests/systems/test_brokers.py tests/systems/test_four_workers.py $(ARGS)
 
 test-chaos: dev ## Kill server, worker and agent at random; every task must end once
 	@$(PYTEST) -m systems -rs -s tests/systems/test_chaos.py $(ARGS)

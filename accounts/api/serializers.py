@@ -66,11 +66,13 @@ class ResetConfirmSerializer(StrictSerializer):
     uid = TextField(max_length=64)
     token = TextField(max_length=128)
     new_password = TextField(max_length=256, trim_whitespace=False, style={"input_type": "password"})
+    revoke_keys = StrictBooleanField(default=False, help_text="True revokes every API key of the user, too.")
 
 
 class ChangePasswordSerializer(StrictSerializer):
     current_password = TextField(max_length=256, trim_whitespace=False, style={"input_type": "password"})
     new_password = TextField(max_length=256, trim_whitespace=False, style={"input_type": "password"})
+    revoke_keys = StrictBooleanField(default=False, help_text="True revokes every API key of the user, too.")
 
 
 class GoogleSerializer(StrictSerializer):

@@ -36,6 +36,14 @@ def password_field(label: str, *, autocomplete: str, help_text: str = "") -> for
     )
 
 
+def revoke_keys_field() -> forms.BooleanField:
+    return forms.BooleanField(
+        label="Revoke my API keys, too",
+        required=False,
+        help_text="They go on working otherwise. Tick this if somebody may have got at your account.",
+    )
+
+
 STRONG = "At least 8 characters, none of the common ones and not digits alone."
 
 
@@ -75,11 +83,13 @@ class ResetForm(forms.Form):
     uid = forms.CharField(max_length=64, widget=forms.HiddenInput)
     token = forms.CharField(max_length=128, widget=forms.HiddenInput)
     new_password = password_field("New password", autocomplete="new-password", help_text=STRONG)
+    revoke_keys = revoke_keys_field()
 
 
 class ChangeForm(forms.Form):
     current_password = password_field("Present password", autocomplete="current-password")
     new_password = password_field("New password", autocomplete="new-password", help_text=STRONG)
+    revoke_keys = revoke_keys_field()
 
 
 class _OneCode(forms.Form):

@@ -20,6 +20,7 @@ from accounts.choices import Role
 from accounts.models import Account, Membership
 from accounts.pages import family_forms as forms
 from accounts.pages.family import OfAccount, page_of, url
+from accounts.pages.views import INVITATION
 from gaas.lib import clock
 from gaas.lib.errors import DomainError
 from gaas.lib.rest.throttles import count_call
@@ -116,6 +117,10 @@ class JoinAccount(View):
 
     def _show(self, request: HttpRequest, token: str, refusal: DomainError | None = None) -> HttpResponse:
         found = services.find_invitation(token=token, now=clock.now())
+        user = request.user
+        if found and user.is_authenticated and user.email == found.email and user.email_verified_at is None:
+            # Where confirming the address leads afterwards.
+            request.session[INVITATION] = token
         shown = {"invitation": found, "token": token, "refusal": refusal}
         status = refusal.status if refusal else 200 if found else 400
         return render(request, "accounts/join.html", shown, status=status)

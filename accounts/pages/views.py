@@ -39,6 +39,15 @@ LEADS = {
 }
 
 
+# Under which a browser's session keeps the invitation that waits for a confirmed address.
+INVITATION = "invitation"
+
+
+def join_path(invitation: str) -> str:
+    """Write the path at which an invitation is accepted."""
+    return f"{reverse('account_join')}?{urlencode({'token': invitation})}"
+
+
 class Refusable:
     """Show a form again with the sentence, status and headers of the DomainError that its verb raised.
 
@@ -123,9 +132,13 @@ class SignUp(Page):
 
     def act(self, form: Any) -> HttpResponse:
         services.register(**form.cleaned_data)
+        ready = f"If {form.cleaned_data['email']} was free, its account is ready now."
+        if invitation := form.cleaned_data["invitation"]:
+            to = f"{reverse('account_login')}?{urlencode({REDIRECT_FIELD_NAME: join_path(invitation)})}"
+            return self.say("Nearly there", f"{ready} Log in, and join.", go_on=(to, "Log in and join"))
         return self.say(
             "Look into your mail",
-            f"If {form.cleaned_data['email']} was free, its account is ready now. A letter is on its way to it.",
+            f"{ready} A letter is on its way to it.",
             go_on=(reverse("account_login"), "Log in"),
         )
 
@@ -149,7 +162,9 @@ class VerifyEmail(Page):
 
     def act(self, form: Any) -> HttpResponse:
         email = services.verify_email(now=clock.now(), **form.cleaned_data)
-        return self.say("Confirmed", f"{email} is confirmed. Thank you.", go_on=(reverse("landing"), "Go on"))
+        invitation = self.request.session.pop(INVITATION, "")
+        go_on = (join_path(invitation), "On to the invitation") if invitation else (reverse("landing"), "Go on")
+        return self.say("Confirmed", f"{email} is confirmed. Thank you.", go_on=go_on)
 
 
 class AskVerification(Page):

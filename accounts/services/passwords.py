@@ -16,7 +16,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest
 
-from accounts.models import User
+from accounts.models import ApiKey, User
 from accounts.querysets import normal_email
 from accounts.services import lockout
 from gaas.audit.services import record
@@ -62,18 +62,18 @@ def ask_reset(*, email: str, now: datetime) -> None:
             transaction.set_rollback(True)
 
 
-def confirm_reset(*, uid: str, token: str, new_password: str, now: datetime) -> User:
+def confirm_reset(*, uid: str, token: str, new_password: str, revoke_keys: bool = False, now: datetime) -> User:
     """Set a password by a letter's link, once; whoever did reads the mail of the address, so it is confirmed too.
 
-    Of parallel calls one wins, since the row is changed only where it still has the old password. Raises
-    BadResetToken and WeakPassword.
+    Of parallel calls one wins, since the row is changed only where it still has the old password. API keys stay
+    unless `revoke_keys` says that somebody else may have got at them. Raises BadResetToken and WeakPassword.
     """
     user = _owner(uid)
     if user is None or not default_token_generator.check_token(user, token):
         raise BadResetToken("This link is used, too old or not ours. Ask for a new letter.", attr="token")
     check_strength(new_password, user, attr="new_password")
     with transaction.atomic():
-        if not _set(user, new_password, now):
+        if not _set(user, new_password, revoke_keys, now):
             raise BadResetToken("This link is used. Ask for a new letter.", attr="token")
         User.objects.filter(pk=user.pk, email_verified_at=None).update(email_verified_at=now)
         lockout.forgive_everywhere(email=user.email)
@@ -81,27 +81,37 @@ def confirm_reset(*, uid: str, token: str, new_password: str, now: datetime) -> 
     return user
 
 
-def change(*, user: User, current_password: str, new_password: str, request: HttpRequest, now: datetime) -> None:
-    """Set a password by the present one. Raises WrongPassword, LockedOut, WeakPassword."""
+def change(
+    *,
+    user: User,
+    current_password: str,
+    new_password: str,
+    revoke_keys: bool = False,
+    request: HttpRequest,
+    now: datetime,
+) -> None:
+    """Set a password by the present one, keys as in confirm_reset. Raises WrongPassword, LockedOut, WeakPassword."""
     lockout.check(email=user.email, request=request)
     if authenticate(request, username=user.email, password=current_password) != user:
         raise WrongPassword("This is not your present password.", attr="current_password")
     user.refresh_from_db(fields=["password"])  # an older kind of hash was written anew
     check_strength(new_password, user, attr="new_password")
     with transaction.atomic():
-        if not _set(user, new_password, now):
+        if not _set(user, new_password, revoke_keys, now):
             raise WrongPassword("Your password was changed elsewhere a moment ago.", attr="current_password")
         lockout.forgive(email=user.email, request=request)
         record(action="user.change_password", obj=user, by=user, now=now)
 
 
-def _set(user: User, password: str, now: datetime) -> bool:
+def _set(user: User, password: str, revoke_keys: bool, now: datetime) -> bool:
     changed = User.objects.filter(pk=user.pk, password=user.password, is_active=True).update(
         password=make_password(password), updated_at=now
     )
     if changed:
         user.refresh_from_db(fields=["password"])
         user.end_log_ins(now=now)
+        for key in ApiKey.objects.filter(user=user, revoked_at__isnull=True) if revoke_keys else ():
+            key.revoke(by=user, reason="With a new password", now=now)
     return bool(changed)
 
 

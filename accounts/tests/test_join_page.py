@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+from html import unescape
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.test import Client
@@ -9,6 +11,7 @@ from django.utils import timezone
 from accounts import services
 from accounts.choices import Role
 from accounts.models import Invitation, Membership, User
+from accounts.services.register import verification_key
 from gaas.lib import clock
 from gaas.outbox.models import Mail
 from gaas.tests.cast import PASSWORD
@@ -67,9 +70,30 @@ class TestJoinPage:
         filled = client.get(sign_up).context["form"]
         assert (filled["invitation"].value(), filled["email"].value()) == (token, "charlie@example.test")
         sent = {"email": "charlie@example.test", "password": PASSWORD, "invitation": token}
-        assert client.post("/accounts/signup/", sent).status_code == 200
-        client.force_login(User.objects.get(email="charlie@example.test"))
+        signed_up = text(client.post("/accounts/signup/", sent))
+        # From here on without the letter: the page leads to log-in, that to the invitation, and its button in.
+        log_in = unescape(re.search(r'href="(/accounts/login/\?[^"]+)"', signed_up)[1])
+        to = parse_qs(urlsplit(log_in).query)["next"][0]
+        answer = client.post(log_in, {"username": "charlie@example.test", "password": PASSWORD, "next": to})
+        assert answer["Location"] == to
+        assert "<button>Join</button>" in text(client.get(to))
         assert client.post("/accounts/join/", {"token": token}).status_code == 302
+        assert joined(User.objects.get(email="charlie@example.test"), form)
+
+    def test_confirming_an_address_leads_back_to_the_invitation(self, client, charlie, link, token, form):
+        client.force_login(charlie)
+        client.get(link)
+        confirmed = client.post("/accounts/verify-email/", {"key": verification_key(charlie)})
+        back = unescape(re.search(r'href="(/accounts/join/\?[^"]+)"', text(confirmed))[1])
+        assert client.post(back.partition("?")[0], {"token": token})["Location"] == f"/accounts/{form.pk}/"
+        assert joined(charlie, form)
+
+    def test_an_answer_to_a_taken_address_is_the_same(self, client, charlie, link, token):
+        sent = {"email": "charlie@example.test", "password": "another horse battery staple", "invitation": token}
+        taken = text(client.post("/accounts/signup/", sent))
+        User.objects.filter(pk=charlie.pk).update(email="other@example.test")
+        free = text(client.post("/accounts/signup/", sent))
+        assert re.sub(r'value="[^"]+"', "", taken) == re.sub(r'value="[^"]+"', "", free)
 
     def test_another_s_letter_is_for_another(self, client, bob, verify, link, token, form):
         client.force_login(verify(bob))

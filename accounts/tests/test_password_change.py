@@ -39,6 +39,24 @@ class TestChange:
         client.credentials(HTTP_AUTHORIZATION=f"Api-Key {secret}")
         assert change(client).status_code == 403
 
+    @pytest.mark.parametrize("asked", [{}, {"revoke_keys": False}, {"revoke_keys": True}], ids=["silent", "no", "yes"])
+    def test_keys_stay_unless_they_are_to_go(self, api, alice, bob, asked):
+        for user in (alice, bob):
+            keys.create_key(user=user, name="CI", scopes=["accounts:read"], now=clock.now())
+        assert change(api(alice), **asked).status_code == 200
+        gone = asked.get("revoke_keys", False)
+        assert alice.api_keys.filter(revoked_at__isnull=gone).count() == 0
+        assert bob.api_keys.filter(revoked_at__isnull=True).count() == 1
+        assert AuditEvent.objects.filter(action="api_key.revoke", actor=alice).count() == int(gone)
+
+    def test_the_page_asks_too(self, client, alice):
+        client.force_login(alice)
+        keys.create_key(user=alice, name="CI", scopes=["accounts:read"], now=clock.now())
+        assert 'type="checkbox" name="revoke_keys"' in client.get("/accounts/password/change/").content.decode()
+        sent = {"current_password": PASSWORD, "new_password": NEW, "revoke_keys": "on"}
+        assert client.post("/accounts/password/change/", sent).status_code == 200
+        assert not alice.api_keys.filter(revoked_at__isnull=True).exists()
+
     def test_nobody_changes_none(self, api, alice):
         answer = change(api())
         assert (answer.status_code, answer["WWW-Authenticate"]) == (401, 'Bearer realm="api"')
