@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.humanize.templatetags.humanize import naturaltime
-from django.db.models import Count, Model, Sum
+from django.db.models import Avg, Count, Model, Sum
 from django.db.models.functions import TruncDate
 from django.http import HttpRequest
 from django.urls import reverse
@@ -17,8 +17,9 @@ from accounts.choices import QuotaRequestStatus
 from accounts.models import QuotaRequest
 from gaas.lib import clock
 from gaas.lib.amounts import show_hours
+from gaas.lib.charts import Chart, clock_words
 from gpus.choices import Availability
-from gpus.models import GPU, Host
+from gpus.models import GPU, GPUSample, Host
 from payments.models import Charge
 from tasks.admin import looks
 from tasks.choices import TaskStatus
@@ -38,6 +39,7 @@ def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         pending = Task.objects.filter(status=TaskStatus.PENDING).select_related("submitted_by").order_by("pk")
         context["pending"] = [_line(task) for task in pending.defer("spec", "env", "secrets", "result")[:OLDEST]]
     if _may(request, GPU):
+        context["utilisation"] = _utilisation()
         context["fleet"] = _fleet(may_add=admin.site.get_model_admin(Host).has_add_permission(request))
     if _may(request, Charge):
         context["hours"] = _hours()
@@ -97,6 +99,24 @@ def _fleet(*, may_add: bool) -> dict[str, Any]:
     ]
     hosts = Host.objects.speaking().count()
     return {"states": states, "hosts": hosts, "total": sum(counted.values()), "may_add": may_add}
+
+
+def _utilisation() -> Any:
+    """Draw what the GPUs that measure themselves did in the last hour: the mean of every fifth minute."""
+    now = clock.now()
+    begin = now.replace(second=0, microsecond=0) - timedelta(minutes=60 + now.minute % 5)
+    moments = [begin + timedelta(minutes=5 * number) for number in range(14)]
+    means = (
+        GPUSample.objects.filter(step=10, at__in=moments, utilisation__isnull=False)
+        .order_by("at")
+        .values_list("at")
+        .annotate(mean=Avg("utilisation"))
+    )
+    points = [(at.timestamp(), mean) for at, mean in means]
+    if not points:
+        return ""
+    chart = Chart("Mean utilisation of the fleet", " %", points, begin.timestamp(), now.timestamp(), 100.0, 900.0)
+    return chart.svg(clock_words(begin, now), key="fleet")
 
 
 def _list(page: str, **query: str) -> str:

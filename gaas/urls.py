@@ -27,6 +27,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api-auth/", include((browsable, "rest_framework"))),
     path("accounts/", include("accounts.pages.urls")),
+    path("hosts/", include("gpus.pages.urls")),
     path("tasks/", include("tasks.pages.urls")),
     path("api/", include("gaas.api")),
 ]

@@ -10,7 +10,7 @@ from itertools import pairwise
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-WIDTH, HEIGHT = 600, 160
+WIDTH, HEIGHT = 360, 130
 LEFT, RIGHT, TOP, BOTTOM = 52, 8, 10, 22
 LINES = 4  # across, each with its value
 ROWS = 40  # of the table; more help nobody, and the API has all
@@ -115,7 +115,8 @@ class Chart:
         if not rows:
             return SafeString("")
         return format_html(
-            "<details><summary>{} as a table</summary><table><thead><tr><th scope=col>When</th><th scope=col>Value</th>"
+            '<details><summary aria-label="{} as a table">As a table</summary>'
+            "<table><thead><tr><th scope=col>When</th><th scope=col>Value</th>"
             "</tr></thead><tbody>{}</tbody></table></details>",
             self.title,
             rows,

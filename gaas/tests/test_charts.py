@@ -39,8 +39,8 @@ class TestChart:
         path = figure.find("svg/path").get("d")
         for place in path[1:].split("L"):
             x, y = map(float, place.split(","))
-            assert 0 <= x <= 600
-            assert 0 <= y <= 160
+            assert 0 <= x <= 360
+            assert 0 <= y <= 130
 
     @pytest.mark.parametrize("points", [[], [(0, 0)], [(0, -5), (100, -5)], [(0, 1e300), (100, -1e300)]], ids=len)
     def test_odd_ones_are_drawn_too(self, points):

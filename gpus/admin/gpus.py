@@ -18,11 +18,14 @@ from gaas.lib.admin import LeanAdmin
 from gaas.lib.reasons import OptionalReasonForm, verb_action
 from gpus.admin.forms import GPUForm
 from gpus.choices import Availability, GPUStatus, Visibility
+from gpus.looks import charts_of
 from gpus.models import GPU
 
 AVAILABILITY_LABELS = {
     Availability.AVAILABLE.label: "success",
     Availability.BUSY.label: "info",
+    Availability.OCCUPIED.label: "warning",
+    Availability.CLOSED.label: "info",
     Availability.DRAINING.label: "warning",
     Availability.MAINTENANCE.label: "warning",
     Availability.OFFLINE.label: "danger",
@@ -55,7 +58,19 @@ class GPUAdmin(LeanAdmin):
     """Show the fleet. Rows come from agents' reports; people set the terms and list or unlist."""
 
     form = GPUForm
-    list_display = ("model", "kind", "host", "owner", "now_it_is", "state", "price", "takes_quota", "whose", "heard")
+    list_display = (
+        "model",
+        "kind",
+        "host",
+        "owner",
+        "now_it_is",
+        "state",
+        "price",
+        "takes_quota",
+        "whose",
+        "reliability",
+        "heard",
+    )
     list_filter = ("status", AvailabilityFilter, "visibility", "is_simulated")
     list_select_related = ("host__account",)
     search_fields = ("uuid__exact", "model__startswith", "host__name__startswith")
@@ -65,7 +80,8 @@ class GPUAdmin(LeanAdmin):
     when_empty = "GPUs appear by themselves when the agent of a host reports them: add a host and start its agent."
     fieldsets = (
         ("Offer", {"fields": (("now_it_is", "state"), ("owner", "first_listed_at"))}),
-        ("Terms", {"fields": ("price_usd", "visibility", "accepts_quota", "labels")}),
+        ("Terms", {"fields": ("price_usd", "visibility", "accepts_quota", "labels", "schedule", "turns")}),
+        ("The last hour", {"fields": ("curves", "foreign_processes")}),
         (
             "Device",
             {
@@ -80,7 +96,7 @@ class GPUAdmin(LeanAdmin):
             },
         ),
     )
-    terms = ("price_usd", "visibility", "accepts_quota", "labels")
+    terms = ("price_usd", "visibility", "accepts_quota", "labels", "schedule")
 
     @verb_action(
         description="List",
@@ -166,6 +182,20 @@ class GPUAdmin(LeanAdmin):
     def whose(self, gpu: GPU) -> str:
         return Visibility(gpu.visibility).name.capitalize()
 
+    @display(description="Reliability")
+    def reliability(self, gpu: GPU) -> str:
+        return gpu.host.reliability_shown
+
+    @display(description="What it did")
+    def curves(self, gpu: GPU) -> Any:
+        return charts_of([gpu], now=clock.now())
+
+    @display(description="Opens or closes next")
+    def turns(self, gpu: GPU) -> str:
+        if gpu.turns_at is None:
+            return "never: it is always open"
+        return f"{'opens' if gpu.is_closed else 'closes'} {gpu.turns_at:%Y-%m-%d %H:%M} UTC"
+
     @display(description="Last heard")
     def heard(self, gpu: GPU) -> str:
         return naturaltime(gpu.seen_at)
@@ -185,6 +215,7 @@ class GPUAdmin(LeanAdmin):
             visibility=new["visibility"],
             accepts_quota=new["accepts_quota"],
             labels=new["labels"],
+            schedule=new["schedule"],
         )
 
     def has_list_permission(self, request: HttpRequest, obj: GPU | None = None) -> bool:

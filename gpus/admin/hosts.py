@@ -20,8 +20,9 @@ from gaas.lib import clock
 from gaas.lib.admin import LeanAdmin
 from gaas.lib.reasons import OptionalReasonForm, ReasonForm, verb_action
 from gpus import services
-from gpus.admin.forms import HostForm, NewHostForm
+from gpus.admin.forms import HostForm, MaintenanceForm, NewHostForm
 from gpus.choices import HostStatus, Sandbox
+from gpus.looks import charts_of
 from gpus.models import GPU, Host
 from gpus.troubles import troubles
 
@@ -32,6 +33,7 @@ STATUS_LABELS = {
     HostStatus.MAINTENANCE.label: "warning",
     HostStatus.REVOKED.label: "danger",
 }
+MOST_CURVES = 16
 NO_SANDBOX = "none: tasks see the machine"
 
 
@@ -39,7 +41,18 @@ NO_SANDBOX = "none: tasks see the machine"
 class HostAdmin(LeanAdmin):
     """Show which machines are there. A host is revoked, never deleted: attempts and charges name it."""
 
-    list_display = ("name", "account", "state", "reach", "heard", "gpu_count", "attention", "shown_sandbox", "region")
+    list_display = (
+        "name",
+        "account",
+        "state",
+        "reach",
+        "heard",
+        "gpu_count",
+        "reliable",
+        "attention",
+        "shown_sandbox",
+        "region",
+    )
     list_filter = ("status", "sandbox", "is_local")
     list_select_related = ("account",)
     search_fields = ("name__startswith", "hostname__startswith")
@@ -56,6 +69,7 @@ class HostAdmin(LeanAdmin):
             "State",
             {"fields": ("to_mend", ("state", "reach"), ("account", "heard"), ("shown_sandbox", "gpu_count"))},
         ),
+        ("GPUs", {"fields": (("reliable", "away"), "curves")}),
         ("Known by", {"fields": HostForm.Meta.fields}),
         (
             "Machine",
@@ -92,21 +106,27 @@ class HostAdmin(LeanAdmin):
         done="back at work",
         permissions=["change"],
         icon="play_arrow",
-        applies=lambda host: host.status in {HostStatus.DRAINING, HostStatus.MAINTENANCE},
+        applies=lambda host: host.status in {HostStatus.DRAINING, HostStatus.MAINTENANCE} or host.maintenance_from,
     )
     def undrain(self, request: HttpRequest, host: Host, data: dict[str, Any]) -> None:
         host.undrain(by=request.user, now=clock.now())
 
     @verb_action(
         description="Maintenance",
-        done="in maintenance",
-        form=OptionalReasonForm,
+        done="in maintenance, or have it announced",
+        form=MaintenanceForm,
         permissions=["change"],
         icon="build",
-        applies=lambda host: HostStatus.MAINTENANCE in Host.TRANSITIONS[host.status],
+        applies=lambda host: host.status in (HostStatus.ACTIVE, HostStatus.DRAINING, HostStatus.MAINTENANCE),
     )
     def maintenance(self, request: HttpRequest, host: Host, data: dict[str, Any]) -> None:
-        host.maintenance(by=request.user, reason=data["reason"], now=clock.now())
+        host.maintenance(
+            by=request.user,
+            reason=data["reason"],
+            begins_at=data["begins_at"],
+            ends_at=data["ends_at"],
+            now=clock.now(),
+        )
 
     @verb_action(
         description="Revoke",
@@ -143,6 +163,21 @@ class HostAdmin(LeanAdmin):
     @display(description="Last heard")
     def heard(self, host: Host) -> str:
         return naturaltime(host.last_sync_at) if host.last_sync_at else "never"
+
+    @display(description="Reliability")
+    def reliable(self, host: Host) -> str:
+        return host.reliability_shown
+
+    @display(description="Maintenance")
+    def away(self, host: Host) -> str:
+        if host.maintenance_from is None or host.maintenance_until is None:
+            return "—"
+        return f"{host.maintenance_from:%Y-%m-%d %H:%M} to {host.maintenance_until:%Y-%m-%d %H:%M} UTC"
+
+    @display(description="What they did in the last hour")
+    def curves(self, host: Host) -> Any:
+        gpus = list(host.gpus.filter(is_present=True).order_by("index", "pk")[:MOST_CURVES])
+        return charts_of(gpus, now=clock.now()) if gpus else "No GPU was in its last report."
 
     @display(description="GPUs")
     def gpu_count(self, host: Host) -> int:

@@ -8,9 +8,9 @@ from rest_framework import serializers
 
 from gaas.lib.rest.fields import LabelsField, StrictBooleanField, StrictIntegerField, TextField, UsdField
 from gaas.lib.rest.serializers import StrictSerializer
-from gpus.api.schedule import ScheduleField
 from gpus.choices import Availability, GPUStatus, HostStatus, Visibility
 from gpus.models import GPU, Host
+from gpus.schedules import ScheduleField
 from gpus.troubles import troubles
 
 

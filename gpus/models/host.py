@@ -132,6 +132,11 @@ class Host(Row, Decided):
         """Tell whether a sync was taken within the last lease."""
         return self.status in SPEAKING and self.lease_expires_at is not None and self.lease_expires_at > now
 
+    @property
+    def reliability_shown(self) -> str:
+        """Write the score in percent, rounded down: 100 % is for who missed nothing."""
+        return f"{int(self.reliability * 1000) / 10:g} %"
+
     def may_be_run_by(self, user: Any) -> bool:
         """Tell whether a user may change this host: by permission, or as manager of its account."""
         if user.is_staff and user.has_perm("gpus.change_host"):

@@ -9,7 +9,7 @@ from unfold.decorators import display
 
 from gaas.lib.admin import ViewOnlyAdmin
 from gaas.lib.amounts import show_micro
-from tasks.admin import looks
+from tasks.admin import curves, looks
 from tasks.admin.inlines import ReadOnlyInline
 from tasks.models import Attempt, AttemptGPU
 
@@ -47,6 +47,7 @@ class AttemptAdmin(ViewOnlyAdmin):
                     ("fault", "exit_code"),
                     "why_it_failed",
                     "how_far",
+                    "curves",
                     "used",
                 )
             },
@@ -67,7 +68,18 @@ class AttemptAdmin(ViewOnlyAdmin):
             },
         ),
     )
-    readonly_fields = ("number", "status", "ran_for", "limit", "fault", "why_it_failed", "how_far", "used", "id")
+    readonly_fields = (
+        "number",
+        "status",
+        "ran_for",
+        "limit",
+        "fault",
+        "why_it_failed",
+        "how_far",
+        "curves",
+        "used",
+        "id",
+    )
 
     @display(description="Try")
     def number(self, attempt: Attempt) -> int:
@@ -92,6 +104,10 @@ class AttemptAdmin(ViewOnlyAdmin):
     @display(description="Progress")
     def how_far(self, attempt: Attempt) -> Any:
         return looks.as_json(attempt.phase if attempt.is_open and attempt.phase else attempt.progress)
+
+    @display(description="Curves")
+    def curves(self, attempt: Attempt) -> Any:
+        return curves.of_attempt(attempt)
 
     @display(description="Usage")
     def used(self, attempt: Attempt) -> Any:

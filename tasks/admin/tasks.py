@@ -17,7 +17,7 @@ from gaas.lib.admin import ViewOnlyAdmin
 from gaas.lib.amounts import show_hours, show_micro
 from gaas.lib.reasons import OptionalReasonForm, ReasonForm, verb_action
 from tasks import services
-from tasks.admin import looks
+from tasks.admin import curves, looks
 from tasks.admin.forms import ApproveForm
 from tasks.admin.inlines import AttemptInline, EventInline, StepInline
 from tasks.choices import LIVE, TERMINAL, Funding, TaskStatus
@@ -71,7 +71,7 @@ class TaskAdmin(ViewOnlyAdmin):
                 ),
             },
         ),
-        ("Outcome", {"fields": (("exit_code", "failure"), "outcome", "results", "not_kept", "log_tail")}),
+        ("Outcome", {"fields": (("exit_code", "failure"), "outcome", "curves", "results", "not_kept", "log_tail")}),
         ("Times", {"fields": (("created_at", "approved_at"), ("started_at", "finished_at"))}),
     )
 
@@ -281,6 +281,10 @@ class TaskAdmin(ViewOnlyAdmin):
         if not task.failure_code:
             return "—"
         return f"{task.failure_code}: {task.failure_detail} (fault: {task.get_failure_fault_display()})"
+
+    @display(description="Curves")
+    def curves(self, task: Task) -> Any:
+        return curves.of_attempt(task.attempts.started().first())
 
     @display(description="Result")
     def outcome(self, task: Task) -> Any:

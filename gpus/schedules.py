@@ -98,3 +98,31 @@ def _is_zone(name: str) -> bool:
     except (KeyError, ValueError, OSError):
         return False
     return True
+
+
+_LINE = re.compile(
+    r"(every day|[A-Z]{3}(?:[-–][A-Z]{3})?(?:\s*,\s*[A-Z]{3}(?:[-–][A-Z]{3})?)*)\s+(\S{5})\s*[-–]\s*(\S{5})",
+    re.IGNORECASE,
+)
+
+
+def read_line(text: str) -> dict[str, Any]:
+    """Read a window as people write it: "MON-FRI 18:00-08:00", "every day 00:00-06:00". Raises ValueError."""
+    found = _LINE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text.strip()[:60]!r} is no window: write one as MON-FRI 18:00-08:00.")
+    named, begin, end = found.groups()
+    return {"days": list(DAYS) if named.lower() == "every day" else _days(named.upper()), "from": begin, "until": end}
+
+
+def _days(named: str) -> list[str]:
+    days: set[str] = set()
+    for part in re.split(r"\s*,\s*", named):
+        first, _, last = part.replace("–", "-").partition("-")
+        for name in filter(None, (first, last)):
+            if name not in DAYS:
+                raise ValueError(f"{name} is no day: use {', '.join(DAYS)}.")
+        begin, end = DAYS.index(first), DAYS.index(last or first)
+        # FRI-MON goes over the end of the week.
+        days |= {DAYS[number % 7] for number in range(begin, (end if end >= begin else end + 7) + 1)}
+    return [day for day in DAYS if day in days]
