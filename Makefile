@@ -1,6 +1,6 @@
 # `make` lists the targets. Nothing here asks a question; what cannot run here says so in one line.
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo run test test-systems test-brokers test-chaos test-chaos-200 test-browser test-docker test-slurm test-schema \
+.PHONY: help venv dev demo run test test-systems test-brokers test-chaos test-chaos-200 test-browser test-docker test-containers test-slurm test-schema \
         test-schema-long test-bare \
         lint typecheck coverage bench bench-matching bench-swarm screenshots docs clean
 
@@ -34,7 +34,7 @@ test: dev ## Unit, API, property and race tests on SQLite and on PostgreSQL wher
 	@$(SQLITE) $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ARGS)
 	@$(PYTHON) tests/peers.py postgresql -- $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ARGS)
 
-test-systems: dev test-brokers test-chaos test-files test-browser test-docker test-slurm test-schema ## Everything that needs a real peer beside it or takes long
+test-systems: dev test-brokers test-chaos test-files test-browser test-docker test-containers test-slurm test-schema ## Everything that needs a real peer beside it or takes long
 
 test-brokers: dev ## Separate processes on PostgreSQL with Redis and with RabbitMQ; four workers of one server
 	@$(PYTEST) -m systems -rs tests/systems/test_brokers.py tests/systems/test_four_workers.py $(ARGS)
@@ -57,6 +57,9 @@ test-docker: dev ## Build the image and run it; needs an engine, or root and doc
 
 test-slurm: dev ## Run, end and lose jobs on a real Slurm cluster of three nodes; needs root and slurm-wlm
 	@$(PYTEST) -m systems -rs tests/systems/test_slurm.py $(ARGS)
+
+test-containers: dev ## Run tasks in containers of Docker and of Podman; needs root, dockerd, podman and busybox-static
+	@$(PYTEST) -m systems -rs tests/systems/test_containers.py $(ARGS)
 
 test-schema: dev ## Send what the API document allows and forbids, as nobody, a user and staff
 	@$(SQLITE) $(PYTEST) -m systems -rs tests/systems/test_schema.py $(ARGS)

@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gaas.lib.errors import DomainError
+from gpus.agent import images
 
 if TYPE_CHECKING:
     from tasks.models import Task, TaskEvent
 
 MAX_SCRIPT_BYTES = 256 * 1024
 MAX_ARGUMENTS = 256
+MAX_MEMORY_MIB = 16 * 1024 * 1024
 MAX_ARGUMENT_BYTES = 32 * 1024
 
 
@@ -76,7 +78,7 @@ def _text(value: object, attr: str, limit: int) -> str:
 class Script:
     """A command (list of arguments) or a script text, in an image or in the host's sandbox."""
 
-    FIELDS = frozenset({"command", "script", "image", "network"})
+    FIELDS = frozenset({"command", "script", "image", "image_pull", "network", "memory_mib"})
 
     def validate(self, spec: dict[str, Any], account: object) -> dict[str, Any]:
         for name in spec:
@@ -104,8 +106,19 @@ class Script:
                 raise InvalidSpec("The script is empty.", attr="spec.script")
         if "image" in spec:
             stored["image"] = _text(spec["image"], "spec.image", 512)
-            if not stored["image"].strip() or stored["image"] != stored["image"].strip():
+            if not images.is_reference(stored["image"]):
                 raise InvalidSpec("Name an image such as python:3.11-slim.", attr="spec.image")
+        if "image_pull" in spec:
+            if "image" not in spec:
+                raise InvalidSpec("There is no image to pull.", attr="spec.image_pull")
+            if spec["image_pull"] not in images.POLICIES:
+                raise InvalidSpec(f"Give one of {', '.join(images.POLICIES)}.", attr="spec.image_pull")
+            stored["image_pull"] = spec["image_pull"]
+        if "memory_mib" in spec:
+            memory = spec["memory_mib"]
+            if not isinstance(memory, int) or isinstance(memory, bool) or not 16 <= memory <= MAX_MEMORY_MIB:
+                raise InvalidSpec(f"Give a whole number from 16 to {MAX_MEMORY_MIB}.", attr="spec.memory_mib")
+            stored["memory_mib"] = memory
         network = spec.get("network", False)
         if not isinstance(network, bool):
             raise InvalidSpec("Give true or false.", attr="spec.network")

@@ -7,6 +7,7 @@ started.json      the program was started, or was about to be; nobody starts it 
 log               what it wrote, both streams, cut at the limit
 progress.json     the last progress line
 stop              why and how to end it; written by the agent
+container.json    a container was made, or was about to be; its first process once it runs
 exit.json         how it ended
 elapsed           milliseconds it has run, where another machine runs it
 shipped           how many bytes of the log the server had; a hint for the next agent process
@@ -28,6 +29,7 @@ from . import cgroups, durable
 from .clock import boottime
 from .protocol import ENDED, PREPARING, RUNNING, Assignment, Body, WireError
 
+CONTAINER = "container.json"
 FOLDERS = ("work", "output", "input", "checkpoint", "tmp")
 _SAFE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
 
@@ -58,6 +60,8 @@ class Order(Body):
     job: str = ""
     lease_ms: int = 0
     visible_devices: str | None = None
+    engine: str = ""  # socket of the container engine
+    container: str = ""  # the name of the container to start
 
 
 @dataclass
@@ -103,6 +107,12 @@ class Attempt:
         durable.sync_folder(attempts)
         return cls(attempts / assignment.id, assignment)
 
+    def forget_registry(self) -> None:
+        """Keep a registry's password no longer than it is needed."""
+        if self.assignment.registry is not None:
+            self.assignment.registry = None
+            durable.write_json(self.folder / "assignment.json", self.assignment.to_wire())
+
     @classmethod
     def load(cls, folder: Path) -> Attempt | None:
         """Read a folder that an earlier process left; None when it holds no assignment."""
@@ -131,6 +141,14 @@ class Attempt:
 
     def started(self) -> dict[str, Any] | None:
         return durable.read_json(self.folder / "started.json")
+
+    def roots(self) -> list[int]:
+        """List the processes under which all that belongs to this attempt stands."""
+        found = [
+            (self.started() or {}).get("supervisor"),
+            (durable.read_json(self.folder / CONTAINER) or {}).get("pid"),
+        ]
+        return [pid for pid in found if isinstance(pid, int)]
 
     def exit(self) -> Exit | None:
         stored = durable.read_json(self.folder / "exit.json")

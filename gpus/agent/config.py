@@ -43,6 +43,9 @@ class Config:
     disk_mib: int = 0  # of one attempt's folders; 0: its part of what is free when it starts
     max_files: int = 1_000_000  # in one attempt's folders
     cgroups: bool = True  # let the kernel keep the limits where it can
+    engine: str = ""  # socket of Docker or Podman; empty: the usual places; "none": no containers
+    container_gpus: str = "request"  # how containers get GPUs: request (NVIDIA's runtime) or cdi
+    container_network: str = "default"  # the network of tasks that ask for one, by the engine's name for it
     ca_file: str = ""
     start_record: str = ""
     boot_id: str = ""

@@ -253,9 +253,8 @@ class Agent:
         if not self.devices.nodes:
             return []
         attempts = [runner.attempt for runner in list(self.runners.values())]
-        started = (attempt.started() for attempt in attempts)
         return metrics.gpus(
-            [record["supervisor"] for record in started if record], [attempt.id for attempt in attempts]
+            [pid for attempt in attempts for pid in attempt.roots()], [attempt.id for attempt in attempts]
         )
 
     # -- converge

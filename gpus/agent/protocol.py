@@ -193,6 +193,7 @@ class Assignment(Body):
     grace_ms: int
     log_offset: int = 0  # bytes of this attempt's log that the server has
     max_log_bytes: int = 64 * 1024 * 1024
+    registry: dict | None = None  # log-in for the image's registry: {"server", "username", "password"}
     secrets: dict = field(default_factory=dict)  # environment too, but kept out of the log
     # Until it has started: what is to lie in its folders, and what may be taken from them.
     inputs: list[FileToFetch] = field(default_factory=list)

@@ -30,6 +30,7 @@ class TestScript:
             ({"command": ["true"]}, "process"),
             ({"script": "echo ok\n"}, "process"),
             ({"command": ["true"], "image": "python:3.11"}, "container"),
+            ({"command": ["true"], "image": "ghcr.io:5000/a-b/c__d:v1.2"}, "container"),
         ],
     )
     def test_it_takes_a_command_or_a_script(self, spec, executor):

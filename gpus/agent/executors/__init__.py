@@ -32,8 +32,12 @@ if TYPE_CHECKING:
     from ..protocol import Assignment
 
 # By name, so that a supervisor, which has the standard library alone, loads only what it needs.
-_EXECUTORS = {"process": "process.ProcessExecutor", "slurm": "slurm.SlurmExecutor"}
-_PROGRAMS = {"process": "local.LocalProgram", "slurm": "local.LocalProgram"}
+_EXECUTORS = {
+    "process": "process.ProcessExecutor",
+    "container": "container.ContainerExecutor",
+    "slurm": "slurm.SlurmExecutor",
+}
+_PROGRAMS = {"process": "local.LocalProgram", "container": "contained.ContainedProgram", "slurm": "local.LocalProgram"}
 
 
 @dataclass

@@ -30,6 +30,15 @@ class Supervised(Executor):
         super().__init__(agent)
         self._supervisors: dict[str, subprocess.Popen] = {}
 
+    def memory_mib(self, attempt: Attempt) -> int:
+        return limits.memory_mib(
+            asked=attempt.assignment.payload.get("memory_mib"),
+            configured=self.agent.config.memory_mib,
+            total_mib=psutil.virtual_memory().total >> 20,
+            gpus=len(attempt.assignment.gpu_uuids),
+            of_gpus=len(self.agent.devices.gpus),
+        )
+
     def order(self, attempt: Attempt, permit: Permit) -> Order:
         """Say what the supervisor needs beyond the assignment."""
         config, uuids = self.agent.config, attempt.assignment.gpu_uuids
@@ -45,13 +54,7 @@ class Supervised(Executor):
             tmp_mib=config.tmp_mib,
             max_processes=config.max_processes,
             start_record=config.start_record and os.path.abspath(config.start_record),
-            memory_mib=limits.memory_mib(
-                asked=attempt.assignment.payload.get("memory_mib"),
-                configured=config.memory_mib,
-                total_mib=psutil.virtual_memory().total >> 20,
-                gpus=len(uuids),
-                of_gpus=len(self.agent.devices.gpus),
-            ),
+            memory_mib=self.memory_mib(attempt),
             disk_mib=limits.disk_mib(
                 configured=config.disk_mib,
                 total=disk.total,

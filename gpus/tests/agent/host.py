@@ -43,7 +43,7 @@ def wait_for(condition, seconds: float = 10, what: str = "the condition") -> Non
 
 
 class Host:
-    def __init__(self, peer: Peer, folder: Path, mode: str = "unsandboxed"):
+    def __init__(self, peer: Peer, folder: Path, mode: str = "unsandboxed", engine: str = "none"):
         self.peer, self.folder, self.mode = peer, folder, mode
         self.state = folder / "state"
         self.record = folder / "starts"
@@ -54,6 +54,7 @@ class Host:
         self.config.write_text(
             f'server = "{peer.url}"\nstate_dir = "{self.state}"\njoin_token_file = "{self.token}"\n'
             f'start_record = "{self.record}"\nbackoff_base_seconds = 0.1\nbackoff_cap_seconds = 0.5\n'
+            f'engine = "{engine}"\n'
         )
         self.process: subprocess.Popen | None = None
         # Holds what a test lets loose, should the agent fail to; see guard().
