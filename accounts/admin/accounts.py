@@ -15,14 +15,14 @@ from unfold.enums import ActionVariant
 
 from accounts import services
 from accounts.admin.families import ApprovalThresholdInline, CapRuleInline
-from accounts.admin.forms import AccountForm, CapForm, GrantHoursForm, LimitForm
+from accounts.admin.forms import AccountForm, CapForm, GrantHoursForm, LimitForm, StorageForm
 from accounts.choices import AccountKind, CapPeriod, Role
 from accounts.models import Account, Membership
 from gaas.audit.history import changed_by
 from gaas.audit.services import record
 from gaas.lib import clock
 from gaas.lib.admin import HistoryAdmin, LeanAdmin
-from gaas.lib.amounts import show_hours, show_micro
+from gaas.lib.amounts import show_bytes, show_hours, show_micro
 from gaas.lib.errors import DomainError
 from gaas.lib.reasons import ReasonForm, verb_action
 
@@ -56,7 +56,7 @@ class AccountAdmin(HistoryAdmin, LeanAdmin):
     list_select_related = ("person",)
     inlines = (MembershipInline, CapRuleInline, ApprovalThresholdInline)
     actions = ("grant_hours",)
-    actions_detail = ("grant_hours", "set_cap", "set_threshold", "close")
+    actions_detail = ("grant_hours", "set_cap", "set_threshold", "set_storage", "close")
     shown = (
         "kind",
         "person",
@@ -64,6 +64,7 @@ class AccountAdmin(HistoryAdmin, LeanAdmin):
         "hours_held",
         "wallet_available",
         "wallet_held",
+        "storage",
         "created_at",
         "closed_at",
     )
@@ -108,6 +109,13 @@ class AccountAdmin(HistoryAdmin, LeanAdmin):
     )
     def set_threshold(self, request: HttpRequest, account: Account, data: dict[str, Any]) -> None:
         services.set_threshold(account=account, asset=data["asset"], above=data["amount"], by=request.user)
+
+    @verb_action(
+        description="Storage", done="given storage", form=StorageForm, permissions=["change"], icon="hard_drive"
+    )
+    def set_storage(self, request: HttpRequest, account: Account, data: dict[str, Any]) -> None:
+        quota = None if data["gib"] is None else data["gib"] * 1024**3
+        services.set_storage_quota(account=account, quota_bytes=quota, by=request.user, reason=data["reason"])
 
     @verb_action(
         description="Close",
@@ -185,6 +193,11 @@ class AccountAdmin(HistoryAdmin, LeanAdmin):
     @display(description="Wallet held, USD")
     def wallet_held(self, account: Account) -> str:
         return show_micro(_balances(account).wallet_held)
+
+    @display(description="Storage of its files")
+    def storage(self, account: Account) -> str:
+        storage = services.storage_of(account)
+        return f"{show_bytes(storage.used)} of {show_bytes(storage.quota)}"
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Read the balances of the whole page at once."""

@@ -91,5 +91,19 @@ class LimitForm(forms.Form):
         return cleaned
 
 
+class StorageForm(forms.Form):
+    """Ask how much an account's files may take; nothing leaves it to the platform's setting."""
+
+    gib = forms.IntegerField(
+        label="GiB",
+        min_value=0,
+        max_value=1024 * 1024,
+        required=False,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="Nothing: as much as the platform gives to all.",
+    )
+    reason = forms.CharField(max_length=2000, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}))
+
+
 class CapForm(LimitForm):
     period = forms.ChoiceField(choices=CapPeriod.choices, initial="month", widget=UnfoldAdminSelectWidget())

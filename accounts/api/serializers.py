@@ -142,7 +142,7 @@ class UserPatchSerializer(StrictSerializer):
 
 
 class AccountSerializer(serializers.Serializer):
-    """Show an account to which the view gave `balances` and `role`, read for a whole page at once."""
+    """Show an account to which the view gave `balances`, `storage` and `role`, read for a whole page at once."""
 
     id = serializers.UUIDField()
     name = serializers.CharField()
@@ -158,6 +158,8 @@ class AccountSerializer(serializers.Serializer):
     wallet_available_microusd = serializers.IntegerField(source="balances.wallet_available")
     wallet_held_usd = UsdField(source="balances.wallet_held")
     wallet_held_microusd = serializers.IntegerField(source="balances.wallet_held")
+    storage_used_bytes = serializers.IntegerField(source="storage.used", help_text="What its files take.")
+    storage_quota_bytes = serializers.IntegerField(source="storage.quota", help_text="What they may take.")
     created_at = serializers.DateTimeField()
     closed_at = serializers.DateTimeField(allow_null=True)
 

@@ -96,18 +96,19 @@ class TestList:
         for number in range(12):
             Account.objects.create(name=f"Child {number}", parent=family, pays_from="PARENT" if number % 2 else "SELF")
         client = api(pat)
-        # The caller, two for permissions, the page, the own account, who pays, balances, roles.
-        with django_assert_num_queries(8):
+        # The caller, two for permissions, the page, the own account, who pays, balances, storage, roles.
+        with django_assert_num_queries(9):
             assert len(client.get(URL).json()["results"]) == 14
 
 
 class TestRetrieve:
     def test_it_shows_one(self, api, bob, lab, django_assert_num_queries):
         client = api(bob)
-        # The caller, two for permissions, the account, balances, roles.
-        with django_assert_num_queries(6):
+        # The caller, two for permissions, the account, balances, storage, roles.
+        with django_assert_num_queries(7):
             answer = client.get(f"{URL}{lab.pk}/")
         assert answer.status_code == 200
+        assert (answer.json()["storage_used_bytes"], answer.json()["storage_quota_bytes"]) == (0, 50 * 2**30)
         assert (answer.json()["name"], answer.json()["role"]) == ("Lab", "MEMBER")
         assert answer["ETag"]
 

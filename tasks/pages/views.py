@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from gaas.lib.amounts import show_hours, show_micro
+from gaas.lib.amounts import show_bytes, show_hours, show_micro
 from tasks.choices import TERMINAL, Funding
 from tasks.models import Task
 from tasks.services.watch import live_context
@@ -39,6 +39,9 @@ def task(request: HttpRequest, pk: UUID) -> HttpResponse:
         "title": found.title,
         "is_over": found.status in TERMINAL,
         "events": found.events.order_by("id")[:200],
+        "given": [{**entry, "shown": show_bytes(entry["size"])} for entry in found.inputs],
+        "left": _left(found),
+        "files_note": found.attempts.filter(epoch=found.epoch).values_list("files_note", flat=True).first(),
         "cost": (
             f"{show_hours(found.gpu_ms)} GPU-hours"
             if found.funding == Funding.QUOTA
@@ -46,3 +49,9 @@ def task(request: HttpRequest, pk: UUID) -> HttpResponse:
         ),
     }
     return render(request, "tasks/task.html", context)
+
+
+def _left(found: Task) -> list[dict[str, Any]]:
+    """Give what the task's attempts left, the newest attempt first, with sizes for people."""
+    rows = found.artifacts.kept().select_related("file", "attempt").order_by("-attempt__epoch", "name")[:MOST]
+    return [{"row": row, "shown": show_bytes(row.file.size)} for row in rows]

@@ -282,3 +282,24 @@ class TestCheckpoint:
         settings.LEASE_SECONDS = 10**9
         services.sweep(now=clock.now() + timedelta(seconds=settings.ARTIFACT_KEEP_SECONDS + 1))
         assert not Artifact.objects.kept().exists()
+
+
+class TestPage:
+    def test_a_task_shows_what_it_left_as_files_to_save(self, rig, offer, task, alice, client):
+        name = "<img src=x onerror=alert(1)>.bin"
+        rig.put(offer, name, DATA)
+        rig.finish(offer, artifacts=[left(name, DATA)], files_note="Not kept: <b>: it is a link.")
+        client.force_login(alice)
+        page = client.get(f"/tasks/{task.pk}/").content.decode()
+        assert f"/artifacts/{Artifact.objects.get().pk}/content/" in page
+        assert "&lt;img src=x" in page
+        assert "<img src=x" not in page
+        assert "&lt;b&gt;: it is a link." in page
+
+    def test_staff_see_them_in_the_admin(self, rig, offer, task, root, client):
+        rig.put(offer, "<i>.bin", DATA)
+        rig.finish(offer, artifacts=[left("<i>.bin", DATA)])
+        client.force_login(root)
+        page = client.get(f"/admin/tasks/task/{task.pk}/change/").content.decode()
+        assert "&lt;i&gt;.bin</a>: 7.8 KiB, attempt 1" in page
+        assert "<i>.bin" not in page

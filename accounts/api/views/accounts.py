@@ -160,11 +160,11 @@ class AccountViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
         return {**super().get_serializer_context(), "balance_ids": self.balance_ids}
 
     def _described(self, accounts: Sequence[Account]) -> Sequence[Account]:
-        """Give each account what it can spend and the caller's role in it, in three queries for all."""
-        balances = services.balances_of_each(accounts)
+        """Give each account what it can spend and the caller's role in it, in four queries for all."""
+        balances, storage = services.balances_of_each(accounts), services.storage_of_each(accounts)
         roles = dict(self.request.user.memberships.values_list("account_id", "role"))
         for account in accounts:
-            account.balances = balances[account.pk]
+            account.balances, account.storage = balances[account.pk], storage[account.pk]
             account.role = account.role_among(roles)
         return accounts
 
