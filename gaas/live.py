@@ -7,8 +7,10 @@ On PostgreSQL one direct connection LISTENs for wakes; on SQLite they come from 
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -23,11 +25,15 @@ from a2wsgi import WSGIMiddleware  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.db import connection  # noqa: E402
 
-from gaas import streams, waits  # noqa: E402
+from gaas import relays, streams, waits  # noqa: E402
 from gaas.lib import wake  # noqa: E402
+from gaas.raw import Exchange  # noqa: E402
 from gaas.wsgi import application as django_application  # noqa: E402
 
 log = logging.getLogger("app")
+
+# What a caller is told with a refusal.
+_OF_A_REFUSAL = frozenset({b"content-type", b"www-authenticate", b"retry-after", b"cache-control"})
 
 THREADS = int(os.environ.get("LIVE_THREADS", "16"))
 TOLD_EVERY = 60.0
@@ -39,6 +45,7 @@ class Live:
     def __init__(self) -> None:
         self.waits = waits.Waits()
         self.streams = streams.Streams()
+        self.relays = relays.Relays(_ask_django)
         self.django = WSGIMiddleware(django_application, workers=THREADS)
         self._listening: _Listener | None = None
 
@@ -49,12 +56,17 @@ class Live:
             await self.waits(scope, receive, send)
         elif scope["type"] == "http" and scope["path"].startswith(streams.PREFIX):
             await self.streams(scope, receive, send)
+        elif scope["type"] == "http" and self.relays.is_service(scope):
+            await self.relays(scope, receive, send)
+        elif scope["type"] == "websocket" and scope["path"].startswith(relays.AGENTS):
+            await self.relays.connect(scope, receive, send)
         elif scope["type"] == "http":
             await self.django(scope, _coroutine(receive), _coroutine(send))
         else:
             await send({"type": "websocket.close", "code": 1000})
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop, url: str = "") -> None:
+        self.relays.url = settings.LIVE_INTERNAL_URL or url
         self.waits.bind(loop)
         self.streams.feeds.bind(loop)
         wake.subscribe(self.waits.hear)
@@ -66,6 +78,7 @@ class Live:
     def stop(self) -> None:
         self.waits.stop()
         self.streams.stop()
+        self.relays.stop()
         if self._listening is not None:
             self._listening.stop()
 
@@ -79,6 +92,43 @@ class Live:
                 self.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def _ask_django(exchange: Exchange, path: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Ask an endpoint of the API with a caller's Authorization, and nothing else of theirs. Runs in a thread."""
+    client = exchange.scope.get("client") or ("", 0)
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path,
+        "QUERY_STRING": "",
+        "SERVER_NAME": "live",
+        "SERVER_PORT": "0",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "HTTP_HOST": exchange.header(b"host"),
+        "HTTP_ACCEPT": "application/json",
+        "HTTP_AUTHORIZATION": exchange.header(b"authorization"),
+        "HTTP_X_REQUEST_ID": exchange.request_id,
+        "HTTP_X_FORWARDED_FOR": exchange.header(b"x-forwarded-for"),
+        "HTTP_X_FORWARDED_PROTO": exchange.header(b"x-forwarded-proto"),
+        "REMOTE_ADDR": client[0],
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": exchange.scope.get("scheme", "http"),
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    told: list[Any] = []
+    answer = django_application(environ, lambda status, headers, _=None: told.extend((status, headers)))
+    try:
+        body = b"".join(answer)
+    finally:
+        answer.close()
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in told[1]]
+    kept = [(name, value) for name, value in headers if name in _OF_A_REFUSAL]
+    return int(told[0].split()[0]), kept, body
 
 
 def _coroutine(call: Callable[..., Awaitable[Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:

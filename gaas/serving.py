@@ -35,7 +35,7 @@ async def _serve(host: str, port: int, on_start: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    application.start(loop)
+    application.start(loop, f"http://{f'[{host}]' if ':' in host else host}:{port}")
     serving = asyncio.ensure_future(server.serve())
     # In a thread: what starts beside the server talks to the database.
     started = loop.run_in_executor(None, on_start)

@@ -78,7 +78,7 @@ def _text(value: object, attr: str, limit: int) -> str:
 class Script:
     """A command (list of arguments) or a script text, in an image or in the host's sandbox."""
 
-    FIELDS = frozenset({"command", "script", "image", "image_pull", "network", "memory_mib"})
+    FIELDS = frozenset({"command", "script", "image", "image_pull", "network", "memory_mib", "serve"})
 
     def validate(self, spec: dict[str, Any], account: object) -> dict[str, Any]:
         for name in spec:
@@ -123,6 +123,12 @@ class Script:
         if not isinstance(network, bool):
             raise InvalidSpec("Give true or false.", attr="spec.network")
         stored["network"] = network
+        if spec.get("serve", False) is not False:
+            if spec["serve"] is not True:
+                raise InvalidSpec("Give true: the program then listens on $GAAS_SERVE_SOCKET.", attr="spec.serve")
+            if "image" in stored:
+                raise InvalidSpec("A program in an image cannot serve: leave out `image`.", attr="spec.serve")
+            stored["serve"] = True
         return stored
 
     def requirements(self, spec: dict[str, Any]) -> dict[str, Any]:

@@ -160,6 +160,7 @@ CALLS: dict[str, Call] = {
     "GET v1/tasks/{pk}/events/": to("running"),
     "GET v1/tasks/{pk}/events/stream/": to("running"),
     "GET v1/tasks/{pk}/logs/": to("running"),
+    "GET v1/tasks/{pk}/service/": to("running"),
     "GET v1/tasks/{pk}/metrics/": to("running"),
     "GET v1/tasks/{pk}/logs/stream/": to("running"),
     "GET v1/gpus/{pk}/": to("gpu"),

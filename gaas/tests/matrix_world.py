@@ -190,7 +190,8 @@ class World:
         self.rows["open_upload"] = self._upload(FILE)
         self.rows["spare_upload"] = self._upload(b"")
         given = (InputWanted(upload=self.upload.pk),)
-        self.rows["running"] = tasks.approve(asked(inputs=given), by=staff, now=now)
+        serves = {"command": ["true"], "serve": True}
+        self.rows["running"] = tasks.approve(asked(inputs=given, spec=serves), by=staff, now=now)
         offer = running_on(self.rig)
         self.rig.put(offer, f"{SECRET}.bin", FILE)
         self.rig.log(offer, LOG, 0)

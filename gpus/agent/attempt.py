@@ -30,7 +30,7 @@ from .clock import boottime
 from .protocol import ENDED, PREPARING, RUNNING, Assignment, Body, WireError
 
 CONTAINER = "container.json"
-FOLDERS = ("work", "output", "input", "checkpoint", "tmp")
+FOLDERS = ("work", "output", "input", "checkpoint", "serve", "tmp")
 _SAFE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
 
 

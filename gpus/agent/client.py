@@ -95,6 +95,7 @@ class Client:
     def __init__(self, server: str, secret: str = "", *, ca_file: str = ""):
         self.server = server.rstrip("/") + "/"
         verify = ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
+        self.tls = verify
         options: dict[str, Any] = {
             "verify": verify,
             "trust_env": not _is_loopback(server),

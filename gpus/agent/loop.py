@@ -17,6 +17,7 @@ from .cache import Cache
 from .client import Client, Refused, Unreachable
 from .config import Config
 from .protocol import PROTOCOL, Assignment, Stop, SyncAnswer, SyncRequest, Timers
+from .relays import Relays
 from .runner import Runner
 from .state import SEQ_BLOCK, State
 from .verdict import AGENT_STOPPED
@@ -46,6 +47,7 @@ class Agent:
         self.boot_id = config.boot_id or (f"slurm-{self.session}" if config.slurm else clock.boot_id())
         self.cache = Cache(state.shared / "cache", config.cache_mib << 20)
         self.alarm = Alarm()
+        self.relays = Relays(self)
         self.closing = threading.Event()
         self.exit_code = EXIT_OK
         self.executors = {name: executors.executor_class(name)(self) for name in executors.names()}
@@ -260,6 +262,7 @@ class Agent:
     # -- converge
 
     def _converge(self, answer: SyncAnswer) -> None:
+        self.relays.follow(answer.relays)
         for warning in set(answer.warnings) - self._warnings:
             log.warning("the server warns: %s", warning)
         self._warnings = set(answer.warnings)

@@ -231,6 +231,16 @@ class Timers(Body):
 
 
 @dataclass
+class RelayOrder(Body):
+    """A running attempt that serves: hold a WebSocket to `url?ticket=…` for it (frames.py)."""
+
+    id: str
+    epoch: int
+    url: str
+    ticket: str
+
+
+@dataclass
 class SyncAnswer(Body):
     revision: int
     attempts: list[Assignment]
@@ -240,6 +250,7 @@ class SyncAnswer(Body):
     ticket: str
     warnings: list[str] = field(default_factory=list)
     host_status: str = "ACTIVE"
+    relays: list[RelayOrder] = field(default_factory=list)
 
 
 @dataclass

@@ -230,6 +230,8 @@ class Runner(threading.Thread):
             assert self.executor is not None  # noqa: S101
             self.executor.launch(self.attempt, Permit(asked_at, limit_ms))
             log.info("%s: started (%s)", self.attempt, self.attempt.assignment.title[:80])
+            if "serve" in self.attempt.assignment.payload:
+                self.agent.alarm.ring()  # the next sync names its relay
             return
 
     # -- watch

@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from gaas.lib import tickets
 from gaas.lib.rest.filters import refuse_unknown
 from tasks.models import Task
+from tasks.services.relays import serving_attempt
 
 
 class StreamOutput(serializers.Serializer):
@@ -21,6 +22,13 @@ class StreamOutput(serializers.Serializer):
 
     url = serializers.URLField(help_text="Server-sent events; relative where the platform has one address.")
     expires_in = serializers.IntegerField(help_text="Seconds.")
+
+
+class ServiceOutput(serializers.Serializer):
+    """Where a task's program answers requests."""
+
+    attempt = serializers.UUIDField()
+    url = serializers.CharField(help_text="Put the program's own path behind it.")
 
 
 class StreamTickets:
@@ -41,6 +49,15 @@ class StreamTickets:
     def events_stream(self, request: Request, version: str, pk: str) -> Response:
         """Give the address of a stream of what happens to the task: `event`, `attempt`, `task` and `end` events."""
         return self._ticket(request, pk, "events")
+
+    @extend_schema(responses=ServiceOutput)
+    @action(detail=True, url_path="service", filter_backends=[], pagination_class=None, key_scope="tasks:write")
+    def service(self, request: Request, version: str, pk: str) -> Response:
+        """Tell where the running program answers: any method on any path below this one, with the same credential."""
+        refuse_unknown(request.query_params, set())
+        task = self._visible(pk)
+        attempt = serving_attempt(task, by=request.user)
+        return Response({"attempt": str(attempt.pk), "url": f"{settings.LIVE_URL}/api/v1/tasks/{task.pk}/service/"})
 
     def _visible(self, pk: str) -> Task:
         raise NotImplementedError

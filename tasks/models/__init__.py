@@ -4,6 +4,7 @@ from tasks.models.event import TaskEvent
 from tasks.models.file import Artifact, FilePiece, FileUse, StoredFile, Upload
 from tasks.models.log import LogChunk
 from tasks.models.progress import ProgressPoint
+from tasks.models.relay import Relay
 from tasks.models.scheduler import Scheduler
 from tasks.models.task import Task
 
@@ -16,6 +17,7 @@ __all__ = [
     "FileUse",
     "LogChunk",
     "ProgressPoint",
+    "Relay",
     "Scheduler",
     "StoredFile",
     "Task",

@@ -238,6 +238,7 @@ def _answer(
         ticket=ticket,
         warnings=warnings,
         host_status=host.status,
+        relays=[_relay(attempt) for attempt in attempts if _serves(attempt)],
     )
 
 
@@ -266,6 +267,20 @@ def _assignment(
         max_artifacts=settings.MAX_ARTIFACTS,
         max_file_bytes=settings.MAX_FILE_MIB * 1024 * 1024,
         checkpoint_seconds=settings.CHECKPOINT_SECONDS,
+    )
+
+
+def _serves(attempt: Attempt) -> bool:
+    return attempt.status == AttemptStatus.RUNNING and "serve" in attempt.task.spec
+
+
+def _relay(attempt: Attempt) -> wire.RelayOrder:
+    """Tell where an agent holds the WebSocket of an attempt that serves."""
+    return wire.RelayOrder(
+        id=str(attempt.pk),
+        epoch=attempt.epoch,
+        url=f"{settings.LIVE_URL}/api/agent/v1/relay/{attempt.pk}",
+        ticket=tickets.issue(purpose="relay", subject=f"{attempt.pk}:{attempt.epoch}:{attempt.host_id}"),
     )
 
 

@@ -115,7 +115,7 @@ def arguments(
         wanted += ["--ro-bind-data", str(fd), path]
     for path in ro_binds:
         wanted += ["--ro-bind-try", path, path]
-    for name in ("work", "output", "checkpoint"):
+    for name in ("work", "output", "checkpoint", "serve"):
         wanted += ["--bind", str(box / name), f"{BOX}/{name}"]
     wanted += ["--ro-bind", str(box / "input"), f"{BOX}/input"]
     # Both are memory too, without a limit of their own.

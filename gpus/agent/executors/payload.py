@@ -54,6 +54,8 @@ def environment(
         "GAAS_PROGRESS_FD": str(progress_fd),
         "CUDA_VISIBLE_DEVICES": "" if simulated_gpus else ",".join(assignment.gpu_uuids),
     }
+    if "serve" in assignment.payload:
+        env["GAAS_SERVE_SOCKET"] = f"{inside}/serve/http"
     if simulated_gpus:
         env["GAAS_SIMULATED_GPUS"] = str(simulated_gpus)
     return env
