@@ -48,6 +48,7 @@ class Live:
         self.relays = relays.Relays(_ask_django)
         self.django = WSGIMiddleware(django_application, workers=THREADS)
         self._listening: _Listener | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -66,7 +67,11 @@ class Live:
             await send({"type": "websocket.close", "code": 1000})
 
     def start(self, loop: asyncio.AbstractEventLoop, url: str = "") -> None:
-        self.relays.url = settings.LIVE_INTERNAL_URL or url
+        """Begin to hear wakes; once, whether the server's lifespan or gaas.serving comes first."""
+        self.relays.url = settings.LIVE_INTERNAL_URL or url or self.relays.url
+        if self._loop is loop:
+            return
+        self._loop = loop
         self.waits.bind(loop)
         self.streams.feeds.bind(loop)
         wake.subscribe(self.waits.hear)
