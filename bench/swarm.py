@@ -158,7 +158,12 @@ async def wait_all(house: LiveAlone, agents: list[Agent], wakes: int) -> tuple[f
         began = await asyncio.get_running_loop().run_in_executor(None, bump, house)
         last = 0.0
         for _ in agents:
-            last = max(last, await asyncio.wait_for(told.get(), 30))
+            try:
+                last = max(last, await asyncio.wait_for(told.get(), 30))
+            except TimeoutError:
+                ended = [task.exception() for task in tasks if task.done()]
+                print(f"not all were told; {len(ended)} agents ended: {ended[:3]}")
+                raise
         times.append(1000 * (last - began))
         await asyncio.sleep(1)
     for task in tasks:

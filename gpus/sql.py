@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -57,7 +58,7 @@ def write_beats(beats: Sequence[Beat]) -> set[tuple[UUID, int]]:
             f"{values} UPDATE gpus_host AS h SET {_NEW.format('v')} FROM v"  # noqa: S608
             f" WHERE {_AS_READ} AND h.status IN ({speaking}) RETURNING id, seq"
         )
-    parameters: list[object] = []
+    parameters: list[Any] = []
     for beat in beats:
         parameters += _adapted(beat, is_postgresql)
     with connection.cursor() as cursor:
@@ -65,7 +66,7 @@ def write_beats(beats: Sequence[Beat]) -> set[tuple[UUID, int]]:
         return {(id_ if isinstance(id_, UUID) else UUID(id_), seq) for id_, seq in cursor.fetchall()}
 
 
-def _adapted(beat: Beat, is_postgresql: bool) -> list[object]:
+def _adapted(beat: Beat, is_postgresql: bool) -> list[Any]:
     moments = [connection.ops.adapt_datetimefield_value(moment) for moment in (beat.at, beat.lease_expires_at)]
     ids = [beat.host_id, beat.session] if is_postgresql else [beat.host_id.hex, beat.session.hex]
     return [*ids, beat.boot_id, beat.seq_before, beat.seq, *moments, beat.skew]

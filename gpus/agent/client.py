@@ -58,7 +58,7 @@ class StorageAway(Unreachable):
     """State that the server is there, and the place where it keeps files is not."""
 
 
-def _is_loopback(server: str) -> bool:
+def is_loopback(server: str) -> bool:
     host = urlsplit(server).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -98,7 +98,7 @@ class Client:
         self.tls = verify
         options: dict[str, Any] = {
             "verify": verify,
-            "trust_env": not _is_loopback(server),
+            "trust_env": not is_loopback(server),
             "headers": {"User-Agent": f"gaas-agent/{VERSION}"},
             "timeout": httpx.Timeout(30, connect=5),
         }

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from .backoff import Backoff
+from .client import is_loopback
 from .frames import (
     CANCEL,
     CHUNK,
@@ -119,9 +120,13 @@ class Relay(threading.Thread):
         url = urlsplit(urljoin(self.agent.client.server, self.order.url))
         address = urlunsplit(url._replace(scheme="wss" if url.scheme == "https" else "ws"))
         tls = self.agent.client.tls if url.scheme == "https" else None
-        extra = {} if tls is None else {"ssl": tls}
         with connect(
-            f"{address}?ticket={self.order.ticket}", max_size=MAX_FRAME, compression=None, open_timeout=10, **extra
+            f"{address}?ticket={self.order.ticket}",
+            ssl=tls,
+            proxy=None if is_loopback(address) else True,
+            max_size=MAX_FRAME,
+            compression=None,
+            open_timeout=CONNECT_SECONDS,
         ) as socket_:
             self._socket = socket_
             if self._ending.is_set():
