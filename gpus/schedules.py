@@ -87,7 +87,7 @@ def _refuse_unknown(data: dict[Any, Any], known: set[str]) -> None:
 
 
 def _wrong(name: str, sentence: str, code: str = "invalid") -> ValidationError:
-    return ValidationError({name: ErrorDetail(sentence, code)})
+    return ValidationError({name: [ErrorDetail(sentence, code)]})
 
 
 def _is_zone(name: str) -> bool:

@@ -128,7 +128,7 @@ class ScheduleForm(VerbForm):
                 self.add_error("windows", str(wrong))
             except Refused as refused:
                 for name, sentences in refused.detail.items():
-                    self.add_error("time_zone" if name == "time_zone" else "windows", str(sentences))
+                    self.add_error("time_zone" if name == "time_zone" else "windows", [str(one) for one in sentences])
         return data
 
     @staticmethod

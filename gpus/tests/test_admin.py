@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import re
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -150,6 +152,18 @@ class TestHost:
 
         assert "1 back at work, 1 skipped" in text_of(answer)
 
+    def test_a_maintenance_is_announced_with_its_times(self, staff, olga):
+        host = an_active_host(olga.personal_account)
+        begin = clock.now() + timedelta(hours=1)
+        times = {"begins_at": f"{begin:%Y-%m-%d %H:%M}", "ends_at": f"{begin + timedelta(hours=2):%Y-%m-%d %H:%M}"}
+
+        answer = choose(staff, HOSTS, "maintenance", host, reason="disks", **times)
+
+        host.refresh_from_db()
+        assert "1 in maintenance, or have it announced" in text_of(answer)
+        assert host.status == HostStatus.ACTIVE
+        assert host.maintenance_until - host.maintenance_from == timedelta(hours=2)
+
     def test_a_description_is_saved_by_its_verb(self, staff, olga):
         host = an_active_host(olga.personal_account)
         data = {"name": "rig 2", "region": "eu", "labels": "{}"}
@@ -179,6 +193,21 @@ class TestGPU:
 
         assert "2 listed, 1 skipped" in text_of(answer)
         assert GPU.objects.filter(status=GPUStatus.LISTED).count() == 2
+
+    def test_a_schedule_is_held_to_what_the_api_takes(self, staff, olga):
+        gpu = a_gpu(olga.personal_account)
+        address = reverse(f"{GPUS}_change", args=[gpu.pk])
+        terms = {"price_usd": "1", "visibility": "PUBLIC", "labels": "{}"}
+        window = {"days": ["MON"], "from": "18:00", "until": "08:00"}
+
+        refused = staff.post(address, {**terms, "schedule": json.dumps({"time_zone": "Mars/X", "windows": [window]})})
+        assert "Give a time zone" in text_of(refused)
+        staff.post(address, {**terms, "schedule": json.dumps({"time_zone": "UTC", "windows": [window]})})
+        gpu.refresh_from_db()
+        assert gpu.schedule == {"time_zone": "UTC", "windows": [window], "may_stop": False}
+        staff.post(address, {**terms, "schedule": ""})
+        gpu.refresh_from_db()
+        assert gpu.schedule == {}
 
     @pytest.mark.parametrize(("verb", "status"), [("unlist", "UNLISTED"), ("drain", "DRAINING"), ("retire", "RETIRED")])
     def test_a_button_calls_the_verb(self, staff, olga, verb, status):

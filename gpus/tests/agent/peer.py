@@ -181,6 +181,8 @@ class Peer:
         if verb == "wait":
             assert "Authorization" not in http.headers
             return self._wait(query)
+        if verb == "livez":
+            return 204, None
         with self.lock:
             if verb == "join":
                 return 200, self._join(json.loads(body))
@@ -216,6 +218,8 @@ class Peer:
         return {"host_id": "host-1", "secret": self.secret}
 
     def _sync(self, body: dict) -> dict:
+        if not body:
+            raise Refusal(400, "required")
         if self.is_conflicted:
             raise Refusal(409, "session_conflict")
         if self.session == body["session"] and body["seq"] <= self.seq:

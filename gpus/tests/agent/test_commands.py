@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import ssl
 import subprocess
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 from .host import ROOT
 from .peer import SECRET, TOKEN
@@ -81,3 +86,104 @@ class TestDoctor:
     def test_it_finds_declared_devices_enough(self, host):
         examined = _type(host, "doctor", "--simulated-gpus", "2")
         assert "2 simulated" in examined.stdout or "GiB" in examined.stdout
+
+
+class TestDoctorAndServer:
+    """What doctor finds out about the server; that of GPUs stands in test_nvml.py."""
+
+    def findings(self, host, *flags: str) -> dict[str, dict]:
+        examined = _type(host, "doctor", "--json", *flags)
+        told = json.loads(examined.stdout)
+        assert examined.returncode == (0 if told["is_good"] else 1)
+        return {finding["about"]: finding for finding in told["findings"]}
+
+    def test_a_good_secret_is_good(self, host):
+        assert _type(host, "join").returncode == 0
+        about = self.findings(host)
+        assert about["server"]["is_good"]
+        assert about["secret"]["is_good"]
+        assert about["protocol"]["is_good"]
+
+    def test_it_changes_nothing_on_the_server(self, host):
+        assert _type(host, "join").returncode == 0
+        host.peer.token = TOKEN
+        self.findings(host)
+        assert host.peer.syncs == []
+        assert host.peer.token == TOKEN
+
+    def test_a_secret_that_is_refused_is_a_fault(self, host):
+        assert _type(host, "join").returncode == 0
+        host.peer.secret = None
+        secret = self.findings(host)["secret"]
+        assert not secret["is_good"]
+        assert "join --force" in secret["mend"]
+
+    def test_a_server_that_is_not_there_is_a_fault(self, host):
+        assert _type(host, "join").returncode == 0
+        host.peer.close()
+        server = self.findings(host)["server"]
+        assert not server["is_good"]
+        assert server["mend"].startswith("curl -v http://127.0.0.1:")
+
+    def test_a_certificate_that_nobody_vouches_for_is_a_fault_of_its_own(self, host, tmp_path):
+        subprocess.run(
+            [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "1",
+                "-subj",
+                "/CN=127.0.0.1",
+                "-addext",
+                "subjectAltName=IP:127.0.0.1",
+                "-keyout",
+                "key.pem",
+                "-out",
+                "cert.pem",
+            ],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+        )
+        with _tls_server(tmp_path) as server:
+            refused = self.findings(host, "--server", server)
+            trusted = self.findings(host, "--server", server, "--ca-file", str(tmp_path / "cert.pem"))
+        assert "--ca-file" in refused["tls"]["mend"]
+        assert "tls" not in trusted
+
+
+class TestStatusForPrograms:
+    def test_it_is_json_without_the_secret(self, host):
+        assert _type(host, "join").returncode == 0
+        shown = _type(host, "status", "--json")
+        told = json.loads(shown.stdout)
+        assert (told["host"], told["is_running"], told["attempts"]) == ("host-1", False, [])
+        assert SECRET not in shown.stdout
+
+
+@contextmanager
+def _tls_server(folder):
+    class Quiet(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(204)
+            self.end_headers()
+
+        do_POST = do_GET
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Quiet)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"https://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
