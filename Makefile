@@ -1,6 +1,6 @@
 # `make` lists the targets. Nothing here asks a question; what cannot run here says so in one line.
 .DEFAULT_GOAL := help
-.PHONY: test-service help venv dev demo run test test-systems test-brokers test-chaos test-chaos-200 test-browser test-docker test-containers test-slurm test-schema \
+.PHONY: test-service help venv dev demo run test test-systems test-brokers test-chaos test-chaos-200 test-browser test-chain test-docker test-containers test-slurm test-schema \
         test-schema-long test-bare \
         lint typecheck coverage bench bench-matching bench-swarm screenshots docs clean
 
@@ -34,7 +34,7 @@ test: dev ## Unit, API, property and race tests on SQLite and on PostgreSQL wher
 	@$(SQLITE) $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ARGS)
 	@$(PYTHON) tests/peers.py postgresql -- $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ARGS)
 
-test-systems: dev test-service test-brokers test-chaos test-files test-browser test-docker test-containers test-slurm test-schema ## Everything that needs a real peer beside it or takes long
+test-systems: dev test-service test-brokers test-chaos test-files test-browser test-chain test-docker test-containers test-slurm test-schema ## Everything that needs a real peer beside it or takes long
 
 test-brokers: dev ## Separate processes on PostgreSQL with Redis and with RabbitMQ; four workers of one server
 	@$(PYTEST) -m systems -rs tests/systems/test_brokers.py tests/systems/test_four_workers.py $(ARGS)
@@ -51,6 +51,9 @@ test-files: dev ## Uploads, inputs, results and checkpoints through a whole hous
 test-browser: dev ## Walk through the admin and the API in Chromium
 	@$(PYTEST) -m systems -rs tests/systems/test_browser.py tests/systems/test_browser_pages.py \
 	    tests/systems/test_browser_accounts.py tests/systems/test_sign_in.py tests/systems/test_live_log.py $(ARGS)
+
+test-chain: dev ## Payments on a real EVM node, which npm brings
+	@$(SQLITE) $(PYTEST) -m systems -rs tests/systems/test_chain.py $(ARGS)
 
 test-docker: dev ## Build the image and run it; needs an engine, or root and dockerd
 	@$(PYTEST) -m systems -rs -s tests/systems/test_image.py tests/systems/test_roles.py $(ARGS)

@@ -142,6 +142,7 @@ CALLS: dict[str, Call] = {
     "POST v1/payments/": Call(body=with_lab(provider="manual", amount_usd="5"), headers=ONCE),
     "GET v1/payments/{pk}/": to("payment"),
     "POST v1/payments/{pk}/cancel/": to("payment"),
+    "POST v1/payments/{pk}/verify/": to("payment", {"tx_hash": "0x" + "0" * 64}),
     "POST v1/webhooks/stripe/": Call(body={"id": "evt_1"}),
     "POST v1/payments/{pk}/refund/": to("paid", REASON, headers=ONCE),
     "POST v1/quota-requests/": Call(body=with_lab(hours="1", reason="More")),

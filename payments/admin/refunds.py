@@ -14,7 +14,7 @@ from gaas.lib.reasons import ReasonForm, verb_action
 from payments import services
 from payments.admin import looks
 from payments.admin.forms import ReferenceForm
-from payments.choices import Provider, RefundStatus
+from payments.choices import RefundStatus
 from payments.models import Refund
 
 
@@ -23,11 +23,11 @@ def _waits(refund: Refund) -> bool:
 
 
 def _waits_for_a_yes(refund: Refund) -> bool:
-    return _waits(refund) and refund.payment.provider != Provider.MANUAL
+    return _waits(refund) and not refund.payment.goes_back_by_hand
 
 
 def _waits_for_a_hand(refund: Refund) -> bool:
-    return _waits(refund) and refund.payment.provider == Provider.MANUAL
+    return _waits(refund) and refund.payment.goes_back_by_hand
 
 
 @admin.register(Refund)

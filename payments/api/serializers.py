@@ -25,6 +25,18 @@ class PaymentCreateSerializer(StrictSerializer):
     account = serializers.UUIDField(required=False, help_text="Into whose wallet; the caller's own by default.")
 
 
+class TransactionSerializer(StrictSerializer):
+    tx_hash = TextField(max_length=80)
+
+
+class ChainSerializer(serializers.Serializer):
+    """Show how far a payment on a chain is."""
+
+    tx_hash = serializers.CharField()
+    confirmations = serializers.IntegerField()
+    problem = serializers.CharField()
+
+
 class RefundCreateSerializer(StrictSerializer):
     amount_usd = UsdField(required=False, help_text="All that can be sent back by default.")
     reason = TextField(max_length=2000, lines=True)
@@ -76,5 +88,11 @@ class PaymentSerializer(serializers.Serializer):
 
 
 class PaymentDetailSerializer(PaymentSerializer):
+    chain = serializers.SerializerMethodField(help_text="How far a payment on a chain is; null for others.")
     refunds = RefundSerializer(many=True)
     events = PaymentEventSerializer(many=True)
+
+    @extend_schema_field(ChainSerializer(allow_null=True))
+    def get_chain(self, payment: Payment) -> dict[str, Any] | None:
+        intent = getattr(payment, "chain", None)
+        return None if intent is None else dict(ChainSerializer(intent).data)

@@ -28,6 +28,7 @@ from payments.api.serializers import (
     PaymentSerializer,
     RefundCreateSerializer,
     RefundSerializer,
+    TransactionSerializer,
 )
 from payments.models import Payment, PaymentEvent
 
@@ -43,7 +44,7 @@ class PaymentViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, Retrie
     filterset_class = PaymentFilter
 
     def get_queryset(self) -> Any:
-        seen = Payment.objects.visible_to(self.request.user).select_related("account")
+        seen = Payment.objects.visible_to(self.request.user).select_related("account", "chain")
         if self.action != "retrieve":
             return seen
         return seen.prefetch_related("refunds", Prefetch("events", PaymentEvent.objects.order_by("id")))
@@ -75,6 +76,14 @@ class PaymentViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, Retrie
         self._read()
         cancelled = services.cancel_payment(payment=payment, by=request.user, now=clock.now())
         return Response(PaymentSerializer(cancelled).data)
+
+    @extend_schema(request=TransactionSerializer, responses=PaymentSerializer)
+    @action(detail=True, methods=["post"], serializer_class=TransactionSerializer)
+    def verify(self, request: Request, version: str, pk: str) -> Response:
+        """Name the transaction by which a payment on a chain was made; the chain decides."""
+        payment, data = self.get_object(), self._read()
+        claimed = services.claim_transaction(payment=payment, tx_hash=data["tx_hash"], by=request.user, now=clock.now())
+        return Response(PaymentSerializer(claimed).data)
 
     @extend_schema(request=RefundCreateSerializer, responses={201: RefundSerializer})
     @action(detail=True, methods=["post"], serializer_class=RefundCreateSerializer)

@@ -118,6 +118,11 @@ class Payment(Row, Lifecycle):
         return self.status in PAYMENT_PAID
 
     @property
+    def goes_back_by_hand(self) -> bool:
+        """Tell whether a person has to send a refund: nobody else can, or nobody is trusted with a key."""
+        return self.provider != Provider.STRIPE
+
+    @property
     def refundable(self) -> int:
         """Give what could still be sent back, by what came in; the wallet may have less."""
         return self.received - self.refunded - self.refunding - self.disputed
@@ -156,7 +161,7 @@ class Payment(Row, Lifecycle):
         return self._move_to(P.EXPIRED, by=None, now=now, reason="Nobody paid in time.", look_at=self._give_up_at(now))
 
     def _give_up_at(self, now: datetime) -> datetime | None:
-        return now if self.provider_id and self.provider != Provider.MANUAL else None
+        return now if self.provider_id and self.provider == Provider.STRIPE else None
 
     def stand_as(self, new: str, *, by: Any, now: datetime, reason: str = "") -> None:
         """Follow a refund or a dispute; nothing to do where the payment stands so already."""

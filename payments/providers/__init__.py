@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from django.conf import settings
 
+from gaas.lib.amounts import parse_micro
 from gaas.lib.errors import DomainError
 from payments.choices import Provider as Name
 from payments.models import Payment, Refund
@@ -45,6 +46,7 @@ class Begun:
 
     provider_id: str = ""
     instructions: dict[str, Any] = field(default_factory=dict)
+    height: int | None = None  # the chain's newest block then
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Seen:
     currency: str = "USD"
     failure: str = ""  # why it failed, as a word such as card_declined
     detail: str = ""
+    provider_id: str = ""  # where it was not known at the beginning
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -100,6 +103,21 @@ def set_up() -> None:
             webhook_secrets=settings.STRIPE_WEBHOOK_SECRETS,
             return_url=f"{settings.BASE_URL}/accounts/",
             base=settings.STRIPE_API_BASE,
+        )
+    if settings.CHAIN_RPC_URLS:
+        from payments.providers.onchain import Chain, OnchainProvider, address_of
+
+        PROVIDERS[Name.ONCHAIN] = OnchainProvider(
+            Chain(
+                chain_id=settings.CHAIN_ID,
+                receiver=address_of(settings.CHAIN_RECEIVER, "CHAIN_RECEIVER"),
+                token=settings.CHAIN_TOKEN and address_of(settings.CHAIN_TOKEN, "CHAIN_TOKEN"),
+                symbol=settings.CHAIN_SYMBOL,
+                decimals=settings.CHAIN_DECIMALS,
+                usd_micro=parse_micro(settings.CHAIN_USD),
+                confirmations=settings.CHAIN_CONFIRMATIONS,
+            ),
+            settings.CHAIN_RPC_URLS,
         )
 
 

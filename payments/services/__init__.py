@@ -1,6 +1,7 @@
 """The verbs of money that comes in and goes back. Amounts are micro-dollars."""
 
 from payments.services.begin import AmountOutOfBounds, apply, cancel_payment, follow, start_payment
+from payments.services.chain import claim_transaction
 from payments.services.credit import Arrived, credit
 from payments.services.debts import owed_by
 from payments.services.disputes import close_dispute, open_dispute
@@ -43,6 +44,7 @@ __all__ = [
     "ask",
     "cancel_payment",
     "cancel_refund",
+    "claim_transaction",
     "close_dispute",
     "confirm_payment",
     "credit",

@@ -17,6 +17,7 @@ from gaas.lib.errors import Conflict, DomainError, NotAllowed
 from payments.choices import PaymentStatus, Provider
 from payments.models import Payment, PaymentEvent
 from payments.providers import Begun, ProviderRefused, ProviderUnreachable, Seen, provider_of
+from payments.services.chain import ask_for_units, note_begin, note_look
 from payments.services.credit import Arrived, credit, locked
 
 FIRST_LOOK = timedelta(seconds=20)
@@ -60,6 +61,8 @@ def start_payment(
             expires_at=now + timedelta(seconds=settings.PAYMENT_EXPIRY_SECONDS),
             look_at=None if is_manual else now,
         )
+        if provider == Provider.ONCHAIN:
+            ask_for_units(payment, chosen)
         if is_manual:
             payment.wait_for(
                 by=by, now=now, instructions={"reference": f"GAAS-{payment.pk.hex[-10:].upper()}"}, reason="Asked for."
@@ -105,6 +108,7 @@ def follow(*, payment_id: UUID, now: datetime) -> Payment:
         seen = Seen("failed", failure=refused.code, detail=refused.detail)
     except ProviderUnreachable:
         return payment
+    note_look(payment, seen, now)
     return apply(payment_id=payment.pk, seen=seen, now=now)
 
 
@@ -112,7 +116,8 @@ def apply(*, payment_id: UUID, seen: Seen, now: datetime) -> Payment:
     """Do once what a provider's present word about a payment asks for. A late success counts whatever we thought."""
     if seen.state == "succeeded":
         arrived = Arrived(seen.amount, seen.currency, doubt=seen.failure, detail=seen.detail, facts=seen.facts)
-        return credit(payment_id=payment_id, arrived=arrived, by=None, now=now)
+        named = {"provider_id": seen.provider_id} if seen.provider_id else {}
+        return credit(payment_id=payment_id, arrived=arrived, by=None, now=now, **named)
     with transaction.atomic():
         payment = locked(payment_id)
         if not payment.is_open:
@@ -151,6 +156,7 @@ def _begun(payment: Payment, begun: Begun, now: datetime) -> Payment:
         payment = locked(payment.pk)
         if payment.status == PaymentStatus.CREATED:
             payment.wait_for(by=None, now=now, provider_id=begun.provider_id, instructions=begun.instructions)
+            note_begin(payment, begun, now)
     return payment
 
 

@@ -14,7 +14,7 @@ from accounts.services.hours import wallet_balance
 from gaas.lib.amounts import show_micro
 from gaas.lib.errors import Conflict, DomainError, NotAllowed
 from gaas.lib.retry import retried
-from payments.choices import PAYMENT_REFUNDABLE, PaymentStatus, Provider, RefundStatus
+from payments.choices import PAYMENT_REFUNDABLE, PaymentStatus, RefundStatus
 from payments.models import Payment, PaymentEvent, Refund
 from payments.providers import ProviderRefused, ProviderUnreachable, Seen, provider_of
 from payments.services.credit import clearing, locked
@@ -62,7 +62,7 @@ def request_refund(*, payment_id: UUID, amount: int, reason: str, by: User, now:
         purpose="refund",
         ref=str(payment.pk),
     )
-    if payment.provider != Provider.MANUAL and amount <= limit_of_one_person():
+    if not payment.goes_back_by_hand and amount <= limit_of_one_person():
         refund.send_at = now
     refund.save(force_insert=True)
     Payment.objects.filter(pk=payment.pk).update(refunding=F("refunding") + amount, updated_at=now)
@@ -77,7 +77,7 @@ def approve_refund(*, refund: Refund, by: User, now: datetime) -> Refund:
         refund = _locked(refund.pk)
         if refund.status != RefundStatus.REQUESTED or refund.send_at is not None:
             raise Conflict(f"This refund is {refund.get_status_display().lower()} and waits for nobody's yes.")
-        if refund.payment.provider == Provider.MANUAL:
+        if refund.payment.goes_back_by_hand:
             raise Conflict("Send the money yourself, then note the reference under which it went.")
         if refund.requested_by_id == by.pk:
             raise OwnRefund("A second person has to approve the refund that you asked for.")
@@ -91,7 +91,7 @@ def note_sent(*, refund: Refund, reference: str, by: User, now: datetime) -> Ref
     _require_clerk(by)
     if not reference.strip():
         raise DomainError("Give the reference under which the money went.", code="required", attr="reference")
-    if refund.payment.provider != Provider.MANUAL:
+    if not refund.payment.goes_back_by_hand:
         raise Conflict("The provider sends this refund and tells how it went.")
     if refund.amount > limit_of_one_person() and refund.requested_by_id == by.pk:
         raise OwnRefund("A second person has to note that this refund was sent.")

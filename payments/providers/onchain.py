@@ -1,0 +1,192 @@
+"""Payments on an EVM chain: its coin or one ERC-20 token, seen by JSON-RPC and never signed here.
+
+A transaction is public, so the first to paste its hash must not win: a payment waits for a number of units that no
+other open payment waits for. It counts once it succeeded, went to our address by the very token's contract, was
+mined after the payment began, and has N confirmations on a chain that still has its block.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from gaas.lib.errors import DomainError
+from payments.models import Payment, Refund
+from payments.providers import Begun, ProviderRefused, ProviderUnreachable, Seen
+from payments.providers.rpc import Nodes
+
+# keccak256("Transfer(address,address,uint256)"), the event of ERC-20.
+TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
+MICRO = 1_000_000
+MOST_TAIL = 9_999
+MOST_BLOCKS = 2_000
+
+
+class NotFoundYet(Exception):
+    """State that nothing on the chain is this payment, and why, in a sentence for the payer."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What the platform takes: `decimals` of the coin or token, `usd_micro` the price of one (a dollar token: 10⁶)."""
+
+    chain_id: int
+    receiver: str
+    token: str
+    symbol: str
+    decimals: int
+    usd_micro: int
+    confirmations: int
+
+    def units_of(self, micro: int) -> int:
+        """Give how many units are worth so many micro-dollars, rounded up."""
+        return -(-micro * 10**self.decimals // self.usd_micro)
+
+
+class OnchainProvider:
+    """Look at one chain through its nodes."""
+
+    methods: tuple[str, ...] = ("transfer",)
+
+    def __init__(self, chain: Chain, urls: list[str]) -> None:
+        self.chain, self.nodes = chain, Nodes(urls)
+
+    def check(self, amount: int) -> None:
+        """Take any amount."""
+
+    def ask_for(self, micro: int) -> tuple[int, int]:
+        """Give the units to ask for and what they are worth: the amount and a small tail that tells payments apart."""
+        chain, tail = self.chain, secrets.randbelow(MOST_TAIL) + 1
+        if chain.usd_micro == MICRO and chain.decimals >= 6:
+            return chain.units_of(micro + tail), micro + tail
+        # A tail that is worth nothing beside the amount: billionths of the coin, or its units where it has fewer.
+        return chain.units_of(micro) + tail * 10 ** max(0, chain.decimals - 9), micro
+
+    def begin(self, payment: Payment) -> Begun:
+        if int(self.nodes.agreed("eth_chainId"), 16) != self.chain.chain_id:
+            raise ProviderUnreachable("The nodes are of another chain than the one that is set up.")
+        intent = payment.chain
+        whole, part = divmod(int(intent.units), 10**self.chain.decimals)
+        return Begun(
+            height=self.nodes.height(),
+            instructions={
+                "chain_id": str(intent.chain_id),
+                "send_to": intent.receiver,
+                "token": intent.token,
+                "symbol": intent.symbol,
+                "units": intent.units,
+                "amount": f"{whole}.{part:0{self.chain.decimals}d}".rstrip("0").rstrip("."),
+                "confirmations": str(self.chain.confirmations),
+            },
+        )
+
+    def look(self, payment: Payment) -> Seen:
+        intent = payment.chain
+        facts: dict[str, Any] = {"height": self.nodes.height()}
+        try:
+            found = self._in_transaction(intent) if intent.tx_hash else self._among_logs(intent, facts)
+        except NotFoundYet as nothing:
+            return Seen("pending", detail=str(nothing), facts=facts)
+        deep = facts["height"] - found["block"] + 1
+        facts |= {"confirmations": max(0, deep), "tx_hash": found["hash"]}
+        if deep < self.chain.confirmations:
+            return Seen("pending", facts=facts)
+        place = f"{intent.chain_id}:{found['hash']}:{found['index']}"
+        return Seen("succeeded", payment.amount, facts=facts, provider_id=place)
+
+    def give_up(self, payment: Payment) -> Seen:
+        """Nothing can be taken off a chain; look once more."""
+        seen = self.look(payment)
+        return seen if seen.state == "succeeded" else Seen("cancelled")
+
+    def refund(self, refund: Refund) -> tuple[str, Seen]:
+        """Refuse: the platform signs nothing on a chain."""
+        raise ProviderRefused("sent_by_hand", "Send it on the chain yourself, then note the transaction's hash.")
+
+    def _in_transaction(self, intent: Any) -> dict[str, Any]:
+        """Find the payment in the transaction that was named. Raises NotFoundYet with what is wrong about it."""
+        receipt = self.nodes.agreed("eth_getTransactionReceipt", intent.tx_hash)
+        if receipt is None:
+            raise NotFoundYet("The chain has no such transaction (yet).")
+        if receipt["status"] != "0x1":
+            raise NotFoundYet("This transaction failed on the chain: nothing was moved.")
+        if intent.token:
+            logs = [log for log in receipt["logs"] if self._is_transfer_to_us(log, intent)]
+            if not logs:
+                raise NotFoundYet(f"This transaction sends no {intent.symbol} of the right contract to our address.")
+            return self._one_of(logs, intent)
+        sent = self.nodes.agreed("eth_getTransactionByHash", intent.tx_hash)
+        if (sent["to"] or "").lower() != intent.receiver:
+            raise NotFoundYet("This transaction does not go to our address.")
+        self._require_units(int(sent["value"], 16), intent)
+        return self._placed(sent["hash"], sent["blockNumber"], sent["blockHash"], -1, intent)
+
+    def _among_logs(self, intent: Any, facts: dict[str, Any]) -> dict[str, Any]:
+        """Find the payment among all that came in since it began, a stretch of blocks at a time.
+
+        What was searched is searched again as far back as a block may still be left behind. A coin leaves no logs:
+        its payer has to name the transaction.
+        """
+        if not intent.token:
+            raise NotFoundYet("")
+        begin = max(intent.from_block or 0, (intent.searched_to or 0) - self.chain.confirmations)
+        end = min(facts["height"], begin + MOST_BLOCKS)
+        logs = self.nodes.agreed(
+            "eth_getLogs",
+            {
+                "address": intent.token,
+                "fromBlock": hex(begin),
+                "toBlock": hex(end),
+                "topics": [TRANSFER, None, _topic(intent.receiver)],
+            },
+        )
+        exact = [log for log in logs if _units(log) == int(intent.units)]
+        if not exact:
+            facts["searched_to"] = end
+            raise NotFoundYet("")
+        return self._one_of(exact, intent)
+
+    def _is_transfer_to_us(self, log: dict[str, Any], intent: Any) -> bool:
+        topics = log["topics"]
+        is_transfer = len(topics) == 3 and topics[0] == TRANSFER and topics[2] == _topic(intent.receiver)
+        return is_transfer and log["address"].lower() == intent.token
+
+    def _one_of(self, logs: list[dict[str, Any]], intent: Any) -> dict[str, Any]:
+        exact = [log for log in logs if _units(log) == int(intent.units)]
+        if not exact:
+            self._require_units(_units(logs[0]), intent)
+        log = exact[0]
+        index = int(log["logIndex"], 16)
+        return self._placed(log["transactionHash"], log["blockNumber"], log["blockHash"], index, intent)
+
+    def _require_units(self, came: int, intent: Any) -> None:
+        if came != int(intent.units):
+            raise NotFoundYet(f"This transaction sends {came} units, and this payment asks for exactly {intent.units}.")
+
+    def _placed(self, tx_hash: str, number: str | None, block: str, index: int, intent: Any) -> dict[str, Any]:
+        """Give where it stands. Raises NotFoundYet for a block before the payment, or one that was left behind."""
+        if number is None:
+            raise NotFoundYet("This transaction is not mined yet.")
+        if int(number, 16) < (intent.from_block or 0):
+            raise NotFoundYet("This transaction is older than the payment.")
+        canonical = self.nodes.agreed("eth_getBlockByNumber", number, False)
+        if canonical is None or canonical["hash"] != block:
+            raise NotFoundYet("The chain has left this transaction's block behind; it has to be mined again.")
+        return {"hash": tx_hash.lower(), "block": int(number, 16), "index": index}
+
+
+def address_of(text: str, name: str) -> str:
+    """Give an address in lower case. Raises DomainError for what is none."""
+    lower = text.strip().lower()
+    if len(lower) != 42 or not lower.startswith("0x") or not set(lower[2:]) <= set("0123456789abcdef"):
+        raise DomainError(f"{name} is no address of a chain.", code="invalid")
+    return lower
+
+
+def _topic(address: str) -> str:
+    return "0x" + address[2:].rjust(64, "0")
+
+
+def _units(log: dict[str, Any]) -> int:
+    return int(log["data"], 16) if log["data"] not in ("0x", "") else 0
