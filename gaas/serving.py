@@ -11,6 +11,8 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
 GRACE_SECONDS = 10
+BACKLOG = 4096
+MOST_REQUESTS = 65_536
 
 
 def serve(*, host: str, port: int, on_start: Callable[[], None] = lambda: None) -> None:
@@ -29,7 +31,9 @@ async def _serve(host: str, port: int, on_start: Callable[[], None]) -> None:
         http=HTTPModes.http1,
         websockets=True,
         log_access=False,
-        backlog=1024,
+        backlog=BACKLOG,
+        # Each wait and stream is a request under way: by its own reckoning granian would take no more than its backlog.
+        backpressure=MOST_REQUESTS,
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
