@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: test-service help venv dev demo run test test-systems test-brokers test-chaos test-chaos-200 test-browser test-chain test-docker test-containers test-slurm test-schema \
         test-schema-long test-bare \
-        lint typecheck coverage bench bench-matching bench-swarm screenshots docs clean
+        lint typecheck coverage bench bench-matching bench-slurm bench-swarm screenshots docs clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -102,6 +102,9 @@ bench-matching: dev ## One pass of the matcher over 10 000 GPUs and 100 000 wait
 
 bench-swarm: dev ## 2 000 agents on one live process: memory of a wait, waking all, syncs together and alone
 	@$(PYTHON) bench/swarm.py $(ARGS)
+
+bench-slurm: dev ## The same work here and on Slurm, in one run, as a ratio; needs root and slurm-wlm
+	@$(PYTHON) bench/slurm.py $(ARGS)
 
 screenshots: dev ## Take the pictures in docs/ anew from a running demo
 	@$(PYTHON) docs/screenshots.py $(ARGS)

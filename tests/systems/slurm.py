@@ -1,7 +1,7 @@
 """A Slurm cluster of three nodes on this one machine, as a private set of processes that leaves nothing behind.
 
 Its own munge with its own key and socket, one slurmctld and three slurmd, each on a free port of loopback. Every node
-claims two GPUs: character devices that are /dev/null, since Slurm sets CUDA_VISIBLE_DEVICES for devices alone.
+claims some GPUs: character devices that are /dev/null, since Slurm sets CUDA_VISIBLE_DEVICES for devices alone.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ PartitionName={partition} Nodes={names} Default=YES MaxTime=INFINITE State=UP
 class Slurm:
     """Keep the processes of one cluster. `shared` is a folder that stands for the file system of all nodes."""
 
-    def __init__(self, folder: Path, *, scheduler: str = "bf_interval=1,batch_sched_delay=0", cpus: int = 8) -> None:
+    def __init__(
+        self, folder: Path, *, scheduler: str = "bf_interval=1,batch_sched_delay=0", gpus: int = GPUS_PER_NODE
+    ) -> None:
         self.folder, self.shared = folder, folder / "shared"
         self.conf = folder / "slurm.conf"
         self.environment = {"PATH": _path(), "SLURM_CONF": str(self.conf), "LANG": "C.UTF-8"}
@@ -84,14 +86,14 @@ class Slurm:
         nodes, devices = [], []
         for node in NODES:
             (folder / "dev" / node).mkdir()
-            for index in range(GPUS_PER_NODE):
+            for index in range(gpus):
                 # Major 1, minor 3: the null device.
                 os.mknod(folder / "dev" / node / f"gpu{index}", 0o20666, os.makedev(1, 3))
             nodes.append(
-                f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={ports[node]} CPUs={cpus} "
-                f"RealMemory=65536 Gres=gpu:toy:{GPUS_PER_NODE}"
+                f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={ports[node]} CPUs={max(8, gpus)} "
+                f"RealMemory=65536 Gres=gpu:toy:{gpus}"
             )
-            devices.append(f"NodeName={node} Name=gpu Type=toy File={folder}/dev/{node}/gpu[0-{GPUS_PER_NODE - 1}]")
+            devices.append(f"NodeName={node} Name=gpu Type=toy File={folder}/dev/{node}/gpu[0-{gpus - 1}]")
         (folder / "gres.conf").write_text("\n".join(devices) + "\n")
         self.conf.write_text(
             CONFIGURATION.format(
