@@ -1,9 +1,9 @@
 """Beside Slurm on the same machine, in one run: from submit to start, and `true` tasks a second from end to end.
 
 Both have as many simulated GPUs, and each task takes one. Here: `up` (SQLite, one process) or the houses of production,
-with the process executor; a task is submitted and approved by REST, one after the other. There: `sbatch` called one after
-the other against a cluster of three nodes with accounting off. The machine is one: each is measured while the other
-is not running. A ratio under 1 in the first line and over 1 in the second means that GaaS is quicker.
+with the process executor; a task is submitted and approved by REST, one after the other. There: `sbatch`, one call
+after the other, against a cluster of three nodes with accounting off. There is one machine: each is measured while
+the other is not running. A ratio under 1 in the first line and over 1 in the second means that GaaS is quicker.
 
     python bench/slurm.py [--rounds 15] [--tasks 60] [--gpus 6] [up | redis | rabbitmq]
 """
@@ -113,7 +113,7 @@ def main() -> int:
         parser.error("--gpus: a multiple of three")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a bench that is told to stop ends its peers
     try:
-        with cluster(gpus=given.gpus // len(NODES)) as slurm:
+        with cluster(gpus=given.gpus // len(NODES), slurmd=300) as slurm:
             theirs = of_slurm(slurm, given.rounds, given.tasks)
         with (
             tempfile.TemporaryDirectory(prefix="gaas-bench-") as folder,

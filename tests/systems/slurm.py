@@ -25,8 +25,9 @@ GPUS_PER_NODE = 2
 PARTITION = "gpu"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo", "scontrol")
 START_SECONDS = 30
-# How long until Slurm calls a node lost of which it hears nothing; its default is 300.
-SLURMD_SECONDS = 3
+# How long until Slurm calls a node lost of which it hears nothing; its default is 300. It asks its nodes that much more
+# often, and a job that begins while its node is asked may be taken for lost: not for figures.
+SLURMD_SECONDS = 10
 
 CONFIGURATION = """\
 ClusterName=gaastest
@@ -55,8 +56,7 @@ MpiDefault=none
 ReturnToService=2
 SlurmctldTimeout=10
 SlurmdTimeout={slurmd_seconds}
-MessageTimeout=3
-TCPTimeout=1
+MessageTimeout=5
 KillWait=5
 MinJobAge=300
 SlurmdParameters=config_overrides
@@ -70,7 +70,12 @@ class Slurm:
     """Keep the processes of one cluster. `shared` is a folder that stands for the file system of all nodes."""
 
     def __init__(
-        self, folder: Path, *, scheduler: str = "bf_interval=1,batch_sched_delay=0", gpus: int = GPUS_PER_NODE
+        self,
+        folder: Path,
+        *,
+        scheduler: str = "bf_interval=1,batch_sched_delay=0",
+        gpus: int = GPUS_PER_NODE,
+        slurmd: int = SLURMD_SECONDS,
     ) -> None:
         self.folder, self.shared = folder, folder / "shared"
         self.conf = folder / "slurm.conf"
@@ -103,7 +108,7 @@ class Slurm:
                 names=",".join(NODES),
                 partition=PARTITION,
                 scheduler=scheduler,
-                slurmd_seconds=SLURMD_SECONDS,
+                slurmd_seconds=slurmd,
             )
         )
 
