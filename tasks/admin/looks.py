@@ -111,5 +111,7 @@ def results_of(task: Task, most: int = 50) -> SafeString | str:
     if not rows:
         return "—"
     more = format_html("<li>and more: see the API</li>") if len(rows) > most else ""
-    listed = format_html_join("", '<li><a href="{}" download>{}</a>: {}, attempt {}</li>', rows[:most])
+    listed = format_html_join(
+        "", '<li><a class="underline" href="{}" download>{}</a>: {}, attempt {}</li>', rows[:most]
+    )
     return format_html("<ul>{}{}</ul>", listed, more)
