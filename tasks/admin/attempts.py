@@ -62,7 +62,7 @@ class AttemptAdmin(ViewOnlyAdmin):
                     "started_session",
                     "started_seq",
                     ("elapsed_ms", "metered_ms"),
-                    ("log_size", "log_lost_from"),
+                    ("log_size", "log_lost_from", "is_log_suspect"),
                     "log_sha256",
                 ),
             },

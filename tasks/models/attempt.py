@@ -66,6 +66,10 @@ class Attempt(Row, Lifecycle):
     log_size = models.BigIntegerField(default=0)
     log_sha256 = models.CharField(max_length=64, blank=True)
     log_lost_from = models.BigIntegerField(null=True, blank=True)
+    log_refetches = models.PositiveSmallIntegerField(default=0, editable=False)
+    is_log_suspect = models.BooleanField(
+        "log is not what its host wrote", default=False, editable=False, help_text="Its SHA-256 stayed another one."
+    )
 
     files_note = models.TextField(blank=True, help_text="Which files of it were not kept, and why.")
 

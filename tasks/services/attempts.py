@@ -18,6 +18,7 @@ from tasks.meter import metered_ms
 from tasks.models import Attempt, Task
 from tasks.outcome import Ended, Next, decide, is_charged
 from tasks.services.listed import Named, require_artifacts
+from tasks.services.log_check import must_be_sent_again
 from tasks.services.settle import settle
 from tasks.services.wakes import schedule_soon
 
@@ -98,14 +99,29 @@ def start(*, attempt_id: UUID, host: Host, epoch: int, session: UUID, seq: int, 
     return attempt.limit_ms
 
 
-@retried
 def finish(*, attempt_id: UUID, host: Host, report: Report, now: datetime) -> Task:
     """End an attempt as its agent says, decide what becomes of the task, and settle if that is its end.
 
     Idempotent: the same outcome again is answered as the first was; another one is AlreadyFinished. Raises
-    LeaseLost for an attempt that was given up, LogIncomplete until the log is whole, ArtifactsIncomplete until the
-    files that it lists are.
+    LeaseLost for an attempt that was given up, LogIncomplete until the log is whole and has the SHA-256 that is
+    named, ArtifactsIncomplete until the files that it lists are. A log that is another is dropped in a transaction
+    of its own, to be sent again.
     """
+    is_comparable = report.log_sha256 != "" and report.log_lost_from is None and report.log_size > 0
+    if is_comparable and must_be_sent_again(
+        attempt_id=attempt_id,
+        host=host,
+        epoch=report.epoch,
+        size=report.log_size,
+        sha256=report.log_sha256,
+        now=now,
+    ):
+        raise LogIncomplete("What is here of the log has another SHA-256: send it again from the beginning.")
+    return _finish(attempt_id=attempt_id, host=host, report=report, now=now)
+
+
+@retried
+def _finish(*, attempt_id: UUID, host: Host, report: Report, now: datetime) -> Task:
     attempt, task = _lock(attempt_id, host, report.epoch, ended=True)
     if not attempt.is_open:
         if attempt.status == AttemptStatus.LOST:

@@ -169,7 +169,8 @@ class Rig:
             "detail": "",
             "elapsed_ms": 1_000,
             "log_size": 0,
-            "log_sha256": hashlib.sha256(b"").hexdigest(),
+            # Left out where a test sends some log, unless that is what it is about.
+            "log_sha256": "" if changes.get("log_size") else hashlib.sha256(b"").hexdigest(),
             **changes,
         }
         answer = self.call(f"attempts/{offer['id']}/finish", body, status)
