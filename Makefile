@@ -1,7 +1,7 @@
 # `make` lists the targets. Nothing here asks a question; what cannot run here says so in one line.
 .DEFAULT_GOAL := help
 .PHONY: test-service help venv dev demo run test test-systems test-brokers test-chaos test-chaos-200 test-browser test-chain test-docker test-containers test-slurm test-schema \
-        test-schema-long test-bare \
+        test-escapes test-schema-long test-bare \
         lint typecheck coverage bench bench-matching bench-slurm bench-swarm screenshots docs clean
 
 PYTHON := .venv/bin/python
@@ -34,7 +34,7 @@ test: dev ## Unit, API, property and race tests on SQLite and on PostgreSQL wher
 	@$(SQLITE) $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ARGS)
 	@$(PYTHON) tests/peers.py postgresql -- $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ARGS)
 
-test-systems: dev test-service test-brokers test-chaos test-files test-browser test-chain test-docker test-containers test-slurm test-schema ## Everything that needs a real peer beside it or takes long
+test-systems: dev test-service test-brokers test-chaos test-files test-browser test-chain test-docker test-containers test-slurm test-schema test-escapes ## Everything that needs a real peer beside it or takes long
 
 test-brokers: dev ## Separate processes on PostgreSQL with Redis and with RabbitMQ; four workers of one server
 	@$(PYTEST) -m systems -rs tests/systems/test_brokers.py tests/systems/test_four_workers.py $(ARGS)
@@ -66,6 +66,9 @@ test-containers: dev ## Run tasks in containers of Docker and of Podman; needs r
 
 test-service: dev ## Requests to programs that serve, over one live process and over two
 	@$(PYTEST) -m systems -rs tests/systems/test_service.py $(ARGS)
+
+test-escapes: dev ## What programs try against their host, under a real bubblewrap: reach, limits, hostile output
+	@$(PYTEST) -rs gpus/tests/agent/test_sandbox.py gpus/tests/agent/test_limits.py tests/systems/test_escapes.py $(ARGS)
 
 test-schema: dev ## Send what the API document allows and forbids, as nobody, a user and staff
 	@$(SQLITE) $(PYTEST) -m systems -rs tests/systems/test_schema.py $(ARGS)

@@ -1,0 +1,151 @@
+"""What a program tries against its host, under a real bubblewrap and a real agent: refused or capped, and said.
+
+What it could see is in gpus/tests/agent/test_sandbox.py, what it could use up in test_limits.py; `make test-escapes`
+runs all three.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import pytest
+
+from gpus.agent import cgroups
+from gpus.agent.executors import bubblewrap
+from gpus.tests.agent.host import Host, is_running, mark
+from gpus.tests.agent.peer import SECRET, Peer
+
+pytestmark = pytest.mark.systems
+
+LOG_BYTES = 100_000
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    if (why := bubblewrap.unusable("bwrap")) is not None:
+        pytest.skip(f"bubblewrap cannot be used here: {why}")
+    peer = Peer()
+    host = Host(peer, tmp_path_factory.mktemp("host"), mode="bubblewrap")
+    try:
+        host.guard()
+    except cgroups.NoCgroups as why:
+        peer.close()
+        pytest.skip(f"there are no cgroups to hold what a test lets loose: {why}")
+    host.run()
+    yield host
+    host.close()
+    peer.close()
+
+
+def _ran(host, program: str, **given: object) -> tuple[dict, bytes]:
+    script = program if program.startswith("#!") else f"#!/usr/bin/env python3\n{program}"
+    work = host.peer.offer(payload={"script": script}, **given)
+    return host.peer.until_finished(work, seconds=60), bytes(work.log)
+
+
+class TestReach:
+    def test_it_traces_nobody_but_its_own(self, host):
+        program = (
+            "import ctypes, os, subprocess\nlibc = ctypes.CDLL(None)\nown = subprocess.Popen(['sleep', '9'])\n"
+            f"for pid in (own.pid, {host.process.pid}): print(libc.ptrace(16, pid, None, None))\n"  # PTRACE_ATTACH
+            f"try: open('/proc/{host.process.pid}/mem', 'rb').close(); print('opened')\n"
+            "except OSError: print('refused')\nown.kill()\n"
+        )
+        end, log = _ran(host, program)
+        # Its own child it may trace, so the refusals are refusals.
+        assert log == b"0\n-1\nrefused\n"
+        assert end["outcome"] == "SUCCEEDED"
+
+    def test_it_finds_no_secret_in_what_it_can_read(self, host):
+        script = f"cat /proc/*/environ /proc/*/cmdline {host.state}/* 2>/dev/null | head -c 90000"
+        _, log = _ran(host, f"#!/bin/sh\n{script}")
+        assert log
+        assert SECRET.encode() not in log
+
+    @pytest.mark.parametrize("name", ["../escape", "../../escape", "/task/escape", "/escape", "output/../../escape"])
+    def test_it_writes_nowhere_but_in_its_folders(self, host, name):
+        _, log = _ran(
+            host,
+            f"import os\nos.chdir('/task/output')\nopen('inside', 'w').close(); print('inside')\n"
+            f"try: open({name!r}, 'w').close(); print('written')\nexcept OSError: print('refused')\n",
+        )
+        assert log == b"inside\nrefused\n"
+        assert not list(host.folder.rglob("escape"))
+
+
+class TestResult:
+    @pytest.mark.parametrize(
+        ("how", "said"),
+        [
+            ("os.symlink('/etc/passwd', path)", "link"),
+            ("os.mkfifo(path)", "not a plain file"),
+            ("os.mkdir(path)", "not a plain file"),
+            ("open(path, 'w').write('[' * 5000)", "nested"),
+            ("open(path, 'w').write('NaN')", "NaN"),
+            ("open(path, 'w').write('1' * 400)", "too long"),
+            ("open(path, 'w').write('\"' + 'x' * 70000 + '\"')", "larger than 64 KiB"),
+            ("open(path, 'wb').write(bytes([255, 254]))", "not taken"),
+            ("import socket; socket.socket(socket.AF_UNIX).bind(path)", "not taken"),
+        ],
+        ids=["link", "fifo", "folder", "deep", "nan", "digits", "large", "bytes", "socket"],
+    )
+    def test_it_takes_no_hostile_one_and_says_so(self, host, how, said):
+        end, _ = _ran(host, f"import os\npath = '/task/output/result.json'\n{how}\n")
+        assert (end["outcome"], end["result"]) == ("SUCCEEDED", None)
+        assert said in end["detail"]
+
+
+class TestLog:
+    def test_ten_gigabytes_are_cut_and_fill_nothing(self, host):
+        before = os.statvfs(host.state).f_bavail
+        size = 10 << 30 if os.environ.get("ESCAPES_LONG") else 200 << 20
+        end, log = _ran(host, f"#!/bin/sh\nyes | head -c {size}; echo end", max_log_bytes=LOG_BYTES)
+        assert len(log) <= LOG_BYTES
+        assert log.endswith(b"bytes]\n")
+        assert end["outcome"] == "SUCCEEDED"
+        assert end["log_sha256"] == hashlib.sha256(log).hexdigest()
+        assert (before - os.statvfs(host.state).f_bavail) * 4096 < 1 << 30
+
+    def test_any_bytes_arrive_as_they_are(self, host):
+        end, log = _ran(
+            host,
+            r"""#!/bin/sh
+printf '\377\376\000\033[2J\033]0;x\007\r<script>'""",
+        )
+        assert log == b"\xff\xfe\x00\x1b[2J\x1b]0;x\x07\r<script>"
+        assert end["outcome"] == "SUCCEEDED"
+
+
+class TestProgress:
+    def test_abuse_changes_nothing_and_the_last_good_line_stands(self, host):
+        program = (
+            "import os\nfd = int(os.environ['GAAS_PROGRESS_FD'])\n"
+            "def say(line): os.write(fd, line + b'\\n')\n"
+            "say(b'x' * 3_000_000)\nsay(b'{' * 4000)\nsay(b'{\"step\": NaN}')\nsay(b'{\"step\": 1e999}')\n"
+            "say(b'\\xff\\xfe')\nsay(b'[1]')\nsay(b'{\"metrics\": {\"loss\": Infinity}}')\n"
+            "for n in range(100_000): say(b'{\"step\": %d}' % n)\nsay(b'{\"step\": 18446744073709551616}')\n"
+            "os.close(fd)\nprint('done')\n"
+        )
+        work = host.peer.offer(payload={"script": f"#!/usr/bin/env python3\n{program}"})
+        end = host.peer.until_finished(work, seconds=60)
+        assert (end["outcome"], bytes(work.log)) == ("SUCCEEDED", b"done\n")
+        assert work.progress[-1] == {"step": 99_999}
+
+
+class TestCancel:
+    def test_no_process_outlives_it_however_it_hides(self, host):
+        name = mark()
+        program = (
+            "import os, signal, time\nfor number in (1, 2, 3, 15): signal.signal(number, signal.SIG_IGN)\n"
+            "for _ in range(6):\n    if os.fork() == 0:\n        os.setsid()\n        if os.fork(): os._exit(0)\n"
+            f"        os.execvpe('sleep', ['sleep', '{name}'], {{}})\n"
+            "print('up', flush=True)\ntime.sleep(60)\n"
+        )
+        work = host.peer.offer(payload={"script": f"#!/usr/bin/env python3\n{program}"})
+        host.peer.until(lambda: b"up" in work.log, what="the program")
+        assert is_running(name)
+        host.peer.cancel(work, grace_ms=300)
+        end = host.peer.until_finished(work, seconds=30)
+        assert end["outcome"] == "CANCELLED"
+        assert not is_running(name)
