@@ -171,3 +171,24 @@ class CapSerializer(AmountShown):
 
 class ThresholdSerializer(AmountShown):
     amount_of = "above"
+
+
+class RegistryLoginSetSerializer(StrictSerializer):
+    """Take a log-in that can do nothing but pull: it is handed to each host that runs such a task."""
+
+    server = serializers.RegexField(
+        r"\A(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+)(:[0-9]{1,5})?\Z",
+        max_length=255,
+        help_text="Such as ghcr.io, registry.example.org:5000, or docker.io.",
+    )
+    username = TextField(max_length=255)
+    password = TextField(max_length=4096, trim_whitespace=False, write_only=True)
+
+
+class RegistryLoginSerializer(serializers.Serializer):
+    id = serializers.UUIDField()
+    account = serializers.UUIDField(source="account_id")
+    server = serializers.CharField()
+    username = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()

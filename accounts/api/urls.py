@@ -47,5 +47,7 @@ urlpatterns = [
     path(
         f"{OF_ACCOUNT}/thresholds/<uuid:pk>/", views.ThresholdViewSet.as_view({"delete": "destroy"}), name="threshold"
     ),
+    path(f"{OF_ACCOUNT}/registries/", views.RegistryViewSet.as_view(LISTED), name="registries"),
+    path(f"{OF_ACCOUNT}/registries/<uuid:pk>/", views.RegistryViewSet.as_view({"delete": "destroy"}), name="registry"),
     path("", include(router.urls)),
 ]

@@ -5,6 +5,7 @@ from accounts.models.invitation import Invitation
 from accounts.models.limits import ApprovalThreshold, CapRule
 from accounts.models.membership import Membership
 from accounts.models.quota_request import QuotaRequest
+from accounts.models.registry_login import RegistryLogin
 from accounts.models.storage_use import StorageUse
 from accounts.models.token_family import TokenFamily
 from accounts.models.user import User
@@ -18,6 +19,7 @@ __all__ = [
     "Invitation",
     "Membership",
     "QuotaRequest",
+    "RegistryLogin",
     "StorageUse",
     "TokenFamily",
     "User",

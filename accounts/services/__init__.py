@@ -51,6 +51,7 @@ from accounts.services.organisations import (
 )
 from accounts.services.quota_requests import approve_quota_request, reject_quota_request, request_quota
 from accounts.services.register import BadKey, RegistrationClosed, WeakPassword, register, verify_email
+from accounts.services.registries import registry_login, remove_registry_login, set_registry_login
 from accounts.services.storage import (
     Storage,
     StorageFull,
@@ -99,9 +100,11 @@ __all__ = [
     "open_personal_account",
     "reclaim",
     "register",
+    "registry_login",
     "reject_quota_request",
     "remove_cap",
     "remove_member",
+    "remove_registry_login",
     "remove_threshold",
     "rename_account",
     "request_quota",
@@ -111,6 +114,7 @@ __all__ = [
     "revoke_invitation",
     "set_cap",
     "set_pays_from",
+    "set_registry_login",
     "set_storage_quota",
     "set_threshold",
     "spending_of",

@@ -127,6 +127,11 @@ CALLS: dict[str, Call] = {
     "GET v1/accounts/{account}/caps/": of("desk"),
     "POST v1/accounts/{account}/caps/": of("desk", body={"period": "month", "amount_usd": "3"}),
     "DELETE v1/accounts/{account}/caps/{pk}/": of("desk", "cap"),
+    "GET v1/accounts/{account}/registries/": of("lab"),
+    "POST v1/accounts/{account}/registries/": of(
+        "lab", body={"server": "ghcr.io", "username": "robot", "password": "a-token"}
+    ),
+    "DELETE v1/accounts/{account}/registries/{pk}/": of("lab", "registry"),
     "GET v1/accounts/{account}/thresholds/": of("desk"),
     "POST v1/accounts/{account}/thresholds/": of("desk", body={"hours": "3"}),
     "DELETE v1/accounts/{account}/thresholds/{pk}/": of("desk", "threshold"),

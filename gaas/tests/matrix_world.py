@@ -109,6 +109,9 @@ class World:
             "cap": accounts.set_cap(
                 account=desk, asset="USD", period=CapPeriod.MONTH, limit=1_000_000, by=owner, now=now
             ),
+            "registry": accounts.set_registry_login(
+                account=lab, server="docker.io", username="robot", password="a-token", by=owner
+            ),
             "threshold": accounts.set_threshold(account=desk, asset="GPU", above=HOUR, by=owner),
             "invitation": accounts.invite(
                 account=lab, email=f"{SECRET}@example.test", role=Role.MEMBER, by=owner, now=now

@@ -13,11 +13,13 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 
+from accounts.services import registry_login
 from gaas.lib import tickets
 from gaas.lib.errors import IllegalTransition
 from gaas.lib.sealed import Unsealable
 from gaas.lib.wake import hint
 from gpus.agent import protocol as wire
+from gpus.agent.images import registry_of
 from gpus.executors import executor_for
 from gpus.models import Host
 from gpus.services import SyncReport, hear
@@ -257,6 +259,7 @@ def _assignment(
         payload=kinds.get(task.kind).attempt_payload(task),
         env=task.env,
         secrets=secrets,
+        registry=_registry(attempt),
         gpu_uuids=[link.gpu.uuid for link in attempt.gpu_links.all()],
         limit_ms=attempt.limit_ms,
         grace_ms=int(settings.CANCEL_GRACE_SECONDS * 1000),
@@ -282,6 +285,17 @@ def _relay(attempt: Attempt) -> wire.RelayOrder:
         url=f"{settings.LIVE_URL}/api/agent/v1/relay/{attempt.pk}",
         ticket=tickets.issue(purpose="relay", subject=f"{attempt.pk}:{attempt.epoch}:{attempt.host_id}"),
     )
+
+
+def _registry(attempt: Attempt) -> dict[str, str] | None:
+    """Give the log-in for the image's registry to the host that is to pull it, until the program has started."""
+    image = attempt.task.spec.get("image")
+    if attempt.status not in UNSTARTED or not isinstance(image, str):
+        return None
+    try:
+        return registry_login(account=attempt.task.account, server=registry_of(image))
+    except Unsealable:
+        return None  # the registry will say what is missing
 
 
 def _stop(id_: UUID, epoch: int, verdict: str, reason: str) -> wire.Stop:

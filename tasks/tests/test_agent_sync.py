@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 
+from accounts import services as accounts
 from gaas.lib import clock, tickets
 from gpus.tests.fleet import a_device, some_facts
 from tasks import services
@@ -59,6 +60,7 @@ class TestOffer:
             "limit_ms": 2 * HOUR,
             "grace_ms": 10_000,
             "log_offset": 0,
+            "registry": None,
             "max_log_bytes": 64 * 1024 * 1024,
             "inputs": [],
             "checkpoint": [],
@@ -77,6 +79,31 @@ class TestOffer:
         (offer,) = rig.sync(facts=facts)["attempts"]
 
         assert (offer["task_id"], offer["executor"]) == (str(task.pk), "slurm")
+
+    def test_it_brings_the_log_in_of_the_images_registry_until_it_has_started(self, rig, alice, dana):
+        login = {"server": "ghcr.io", "username": "robot", "password": "a-token"}
+        accounts.set_registry_login(account=alice.personal_account, by=alice, **login)
+        spec = {"command": ["true"], "image": "ghcr.io/lab/train:2"}
+        both = some_facts(executors=["process", "container"]).to_wire()
+        rig.sync(facts=both)
+        an_approved_task(alice, dana, spec=spec)
+        services.schedule()
+        (offer,) = rig.sync(facts=both)["attempts"]
+        assert (offer["executor"], offer["registry"]) == ("container", login)
+        rig.held[offer["id"]] = {"id": offer["id"], "epoch": offer["epoch"], "state": "PREPARING"}
+        assert rig.sync(facts=both)["attempts"][0]["registry"] == login
+        rig.start(offer)
+        assert rig.sync(facts=both)["attempts"][0]["registry"] is None
+
+    def test_no_other_registry_gets_it(self, rig, alice, dana):
+        accounts.set_registry_login(
+            account=alice.personal_account, by=alice, server="ghcr.io", username="robot", password="a-token"
+        )
+        both = some_facts(executors=["process", "container"]).to_wire()
+        rig.sync(facts=both)
+        an_approved_task(alice, dana, spec={"command": ["true"], "image": "ghcr.io.evil.example/lab/train:2"})
+        services.schedule()
+        assert rig.sync(facts=both)["attempts"][0]["registry"] is None
 
     def test_it_names_the_timers_and_a_ticket_for_the_wait(self, rig, settings):
         answer = rig.sync()

@@ -38,6 +38,7 @@ def podman_socket(*served: Registry) -> Iterator[str]:
     with (folder / "log").open("wb") as log:
         service = subprocess.Popen(
             command,
+            cwd=folder,  # conmon leaves files where it was started
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

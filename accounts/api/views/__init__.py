@@ -18,6 +18,7 @@ from accounts.api.views.of_account import (
     CapViewSet,
     InvitationViewSet,
     MemberViewSet,
+    RegistryViewSet,
     ThresholdViewSet,
 )
 from accounts.api.views.quota_requests import QuotaRequestViewSet
@@ -38,6 +39,7 @@ __all__ = [
     "QuotaRequestViewSet",
     "RefreshView",
     "RegisterView",
+    "RegistryViewSet",
     "ResetConfirmView",
     "ResetView",
     "ThresholdViewSet",

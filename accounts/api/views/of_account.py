@@ -18,7 +18,7 @@ from rest_framework.viewsets import GenericViewSet
 from accounts import services
 from accounts.api import family_serializers as bodies
 from accounts.choices import CapPeriod, Role
-from accounts.models import Account, ApprovalThreshold, CapRule, Invitation, Membership
+from accounts.models import Account, ApprovalThreshold, CapRule, Invitation, Membership, RegistryLogin
 from gaas.lib import clock
 from gaas.lib.rest.throttles import ScopedThrottle, UserThrottle
 from gaas.outbox.api import Idempotent
@@ -174,4 +174,24 @@ class ThresholdViewSet(OfAccount):
     def destroy(self, request: Request, version: str, account: str, pk: str) -> Response:
         """Remove a threshold."""
         services.remove_threshold(threshold=self.get_object(), by=request.user)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class RegistryViewSet(OfAccount):
+    """Log-ins to registries of images, for tasks of the account and of all below it; passwords are never shown."""
+
+    queryset = RegistryLogin.objects.none()
+    serializer_class = bodies.RegistryLoginSerializer
+
+    @extend_schema(request=bodies.RegistryLoginSetSerializer, responses={201: bodies.RegistryLoginSerializer})
+    def create(self, request: Request, version: str, account: str) -> Response:
+        """Keep a log-in; the one that there is for the same registry is replaced."""
+        here, data = self.account, self.read(bodies.RegistryLoginSetSerializer)
+        made = services.set_registry_login(account=here, by=request.user, **data)
+        return Response(bodies.RegistryLoginSerializer(made).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, version: str, account: str, pk: str) -> Response:
+        """Forget a log-in."""
+        services.remove_registry_login(login=self.get_object(), by=request.user)
         return Response(status=status.HTTP_204_NO_CONTENT)
