@@ -50,6 +50,11 @@ class PaysFrom(models.TextChoices):
     PARENT = "PARENT", "Its parent"
 
 
+class InvitationKind(models.TextChoices):
+    MEMBER = "MEMBER", "Membership"
+    CHILD = "CHILD", "A child account"
+
+
 class CapPeriod(models.TextChoices):
     """How often a cap begins anew, by the calendar of UTC; weeks begin on Monday."""
 

@@ -11,7 +11,7 @@ from django.contrib.auth.base_user import BaseUserManager
 from django.db import models
 from django.db.models import Exists, ExpressionWrapper, F, OuterRef, Q
 
-from accounts.choices import PaysFrom, QuotaRequestStatus, Role
+from accounts.choices import AccountKind, InvitationKind, PaysFrom, QuotaRequestStatus, Role
 
 
 def normal_email(value: str) -> str:
@@ -56,8 +56,15 @@ class AccountQuerySet(models.QuerySet):
         return self.filter(self._held_by(user, Role.VIEWER))
 
     def spendable_by(self, user: Any) -> AccountQuerySet:
-        """Keep the accounts in which a user may submit tasks: a member, or a manager of an account above."""
-        return self.open().filter(self._held_by(user, Role.MEMBER))
+        """Keep the accounts in which a user may submit tasks: a member, or a manager of an account above.
+
+        A person's own is for its members alone, wherever it stands.
+        """
+        held = self._held_by(user, Role.MEMBER)
+        if user.is_authenticated:
+            direct = user.memberships.filter(role__in=Role.MEMBER.and_above).values("account_id")
+            held &= ~Q(kind=AccountKind.PERSON) | Q(pk__in=direct)
+        return self.open().filter(held)
 
     def managed_by(self, user: Any) -> AccountQuerySet:
         """Keep the accounts that a user manages or owns, those below included."""
@@ -99,6 +106,14 @@ class InvitationQuerySet(models.QuerySet):
 
     def acceptable(self, *, now: datetime) -> InvitationQuerySet:
         return self.open().filter(expires_at__gt=now)
+
+    def to_join(self) -> InvitationQuerySet:
+        """Keep what offers a role."""
+        return self.filter(kind=InvitationKind.MEMBER)
+
+    def to_link(self) -> InvitationQuerySet:
+        """Keep what offers a place below for an account."""
+        return self.filter(kind=InvitationKind.CHILD)
 
     def of_letter(self, token: str, *, now: datetime) -> InvitationQuerySet:
         """Keep the one that a letter's token is, while it can be accepted."""

@@ -47,24 +47,28 @@ class ApprovalThresholdInline(ViewOnlyInline):
 
 @admin.register(Invitation)
 class InvitationAdmin(ViewOnlyAdmin):
-    """Show who was invited to what; the letters' tokens are nowhere."""
+    """Show who was invited to what, or asked to put an account below another; the letters' tokens are nowhere."""
 
-    list_display = ("created_at", "email", "account", "role", "invited_by", "state", "expires_at")
-    list_filter = ("role", ("accepted_at", admin.EmptyFieldListFilter))
+    list_display = ("created_at", "email", "account", "kind", "offered_role", "invited_by", "state", "expires_at")
+    list_filter = ("kind", "role", ("accepted_at", admin.EmptyFieldListFilter))
     list_select_related = ("account", "invited_by")
     search_fields = ("email__startswith",)
     search_help_text = "The beginning of an e-mail address in lower case, or an id."
     fields = (
         "account",
         "email",
-        "role",
+        "kind",
+        "offered_role",
+        "pays_from",
         "invited_by",
         "created_at",
         "expires_at",
         "accepted_at",
         "accepted_by",
+        "child",
         "revoked_at",
     )
+    readonly_fields = ("offered_role",)
     when_empty = "Invitations appear when a manager of an account invites somebody by mail."
     actions = ("revoke",)
     actions_detail = ("revoke",)

@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
-from accounts.choices import CapPeriod, PaysFrom, Role
+from accounts.choices import CapPeriod, InvitationKind, PaysFrom, Role
 from accounts.models import CapRule
 from accounts.services.caps import MAX_LIMIT
 from accounts.services.hours import MAX_GRANT_MS
@@ -52,6 +52,15 @@ class InviteSerializer(StrictSerializer):
     role = serializers.ChoiceField(choices=Role.choices, default=Role.MEMBER)
 
 
+class InviteChildSerializer(StrictSerializer):
+    email = serializers.EmailField(max_length=254)
+    pays_from = serializers.ChoiceField(
+        choices=PaysFrom.choices,
+        default=PaysFrom.SELF,
+        help_text="PARENT offers to pay; who owns the account takes it up or not.",
+    )
+
+
 class RoleSerializer(StrictSerializer):
     role = serializers.ChoiceField(choices=Role.choices)
 
@@ -60,7 +69,9 @@ class InvitationSerializer(serializers.Serializer):
     id = serializers.UUIDField()
     account = serializers.UUIDField(source="account_id")
     email = serializers.EmailField()
-    role = serializers.ChoiceField(choices=Role.choices)
+    kind = serializers.ChoiceField(choices=InvitationKind.choices)
+    role = serializers.ChoiceField(source="offered_role", choices=Role.choices, allow_null=True)
+    pays_from = serializers.ChoiceField(choices=PaysFrom.choices, help_text="What is offered to a child account.")
     invited_by = serializers.EmailField(source="invited_by.email")
     expires_at = serializers.DateTimeField()
     created_at = serializers.DateTimeField()
@@ -76,6 +87,13 @@ class InvitationTokenSerializer(StrictSerializer):
         if request is None or hasattr(self, "initial_data"):
             return super().get_initial()
         return {"token": request.query_params.get("token", "")}
+
+
+class LinkSerializer(InvitationTokenSerializer):
+    account = serializers.UUIDField(help_text="An account that the caller owns by membership; their own, for one.")
+    pays_from = serializers.ChoiceField(
+        choices=PaysFrom.choices, default=PaysFrom.SELF, help_text="PARENT where the letter offers it."
+    )
 
 
 class OneAmount(StrictSerializer):

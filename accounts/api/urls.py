@@ -29,6 +29,10 @@ urlpatterns = [
     path("auth/logout/", views.LogOutView.as_view(), name="auth-logout"),
     path("users/me/", views.MeView.as_view(), name="users-me"),
     path("invitations/accept/", views.AcceptInvitationView.as_view(), name="invitations-accept"),
+    path("invitations/link/", views.LinkView.as_view(), name="invitations-link"),
+    path(
+        f"{OF_ACCOUNT}/children/invite/", views.InviteChildView.as_view({"post": "create"}), name="account-invite-child"
+    ),
     path(f"{OF_ACCOUNT}/members/", views.MemberViewSet.as_view(LISTED), name="members"),
     path(
         f"{OF_ACCOUNT}/members/<uuid:pk>/",

@@ -106,10 +106,27 @@ class Account(Row):
         return self.role_among(dict(user.memberships.filter(account__in=lineage).values_list("account_id", "role")))
 
     def role_among(self, roles: dict[UUID, str]) -> Role | None:
-        """Do as role_of by a user's memberships that were read before, as roles by account id."""
+        """Do as role_of by a user's memberships that were read before, as roles by account id.
+
+        A person alone owns their personal account: who owns one above it manages it.
+        """
         held = [Role(roles[self.pk])] if self.pk in roles else []
-        above = (Role(roles[id_]) for id_ in self.ancestor_ids if id_ in roles)
-        return max([*held, *(role for role in above if role >= Role.MANAGER)], default=None, key=lambda role: role.rank)
+        above = [Role(roles[id_]) for id_ in self.ancestor_ids if id_ in roles]
+        managing = [role for role in above if role >= Role.MANAGER]
+        if managing and self.kind == AccountKind.PERSON:
+            managing = [Role.MANAGER]
+        return max([*held, *managing], default=None, key=lambda role: role.rank)
+
+    def spending_role_of(self, user: Any) -> Role | None:
+        """Do as role_of for who spends from here or lets others do so.
+
+        What a person brought stays their own below a parent: there the roles above count for nothing.
+        """
+        if self.kind != AccountKind.PERSON or self.parent_id is None:
+            return self.role_of(user)
+        role = self.role_of(user)
+        held = user.memberships.filter(account=self.pk).values_list("role", flat=True).first() if role else None
+        return Role(held) if held else None
 
     def payer(self) -> Account:
         """Find on which account holds go: this one, or the nearest ancestor that pays for itself."""

@@ -13,13 +13,15 @@ from django.urls import reverse
 
 from accounts import services
 from accounts.choices import AccountKind, CapPeriod, PaysFrom, Role
-from accounts.models import Account, ApprovalThreshold, CapRule
+from accounts.models import Account, ApprovalThreshold, CapRule, Invitation
 from accounts.pages import family_forms as forms
 from accounts.pages.board import Board
 from accounts.services.authority import is_clerk
 from gaas.lib import clock
+from gaas.lib.rest.throttles import count_call
 
 ROWS = 25
+MOST_LETTERS = 100
 OPEN_FIRST = F("closed_at").asc(nulls_first=True)
 
 
@@ -79,6 +81,10 @@ class OfAccount(Board):
         return self.role_above is not None and self.role_above >= Role.MANAGER
 
     @property
+    def _owns_above(self) -> bool:
+        return self.account.kind == AccountKind.PERSON and self.role_above == Role.OWNER
+
+    @property
     def may_limit(self) -> bool:
         return self._is_clerk or (self.may_share if self.account.parent else self.role == Role.OWNER)
 
@@ -123,6 +129,7 @@ class OneAccount(OfAccount):
         forms.RemoveThresholdForm,
         forms.PaysFromForm,
         forms.RenameForm,
+        forms.UnlinkForm,
     )
 
     def do_fund(self, form: forms.FundForm) -> HttpResponse:
@@ -171,6 +178,11 @@ class OneAccount(OfAccount):
         services.rename_account(account=self.account, by=self.request.user, **form.cleaned_data)
         return self.done("It has its new name.")
 
+    def do_unlink(self, form: forms.UnlinkForm) -> HttpResponse:
+        services.move_account(account=self.account, parent=None, by=self.request.user)
+        seen = Account.objects.visible_to(self.request.user).filter(pk=self.account.pk).exists()
+        return self.done(f"{self.account} stands alone now.", to="" if seen else reverse("accounts"))
+
     @property
     def _above(self) -> Account:
         # Without a parent the account itself is named: the verb says that it does not stand below.
@@ -199,20 +211,32 @@ class OneAccount(OfAccount):
             set_cap=self.form(forms.SetCapForm, period=CapPeriod.MONTH),
             set_threshold=self.form(forms.SetThresholdForm),
             set_pays_from=self.form(forms.PaysFromForm, pays_from=account.pays_from),
+            may_unlink=is_open and above is not None and (self.may_own or self._owns_above),
+            unlink=self.form(forms.UnlinkForm),
             rename=self.form(forms.RenameForm, name=account.name),
             **kwargs,
         )
 
 
 class Children(OfAccount):
-    """List the accounts right below one; make another."""
+    """List the accounts right below one, with what can be taken back; make another, or ask for somebody's."""
 
     template_name = "accounts/children.html"
-    kinds = (forms.CreateChildForm,)
+    kinds = (forms.CreateChildForm, forms.InviteChildForm, forms.WithdrawForm)
 
     def do_create_child(self, form: forms.CreateChildForm) -> HttpResponse:
         made = services.create_child(parent=self.account, by=self.request.user, **form.cleaned_data)
         return self.done(f"{made} is made. Give it hours, set its limits and invite its members here.", to=url(made))
+
+    def do_invite_child(self, form: forms.InviteChildForm) -> HttpResponse:
+        count_call("invite", meta=self.request.META, name=str(self.request.user.pk))
+        services.invite_child(account=self.account, by=self.request.user, now=clock.now(), **form.cleaned_data)
+        return self.done(f"A letter is on its way to {form.cleaned_data['email']}. Its link is good for seven days.")
+
+    def do_withdraw(self, form: forms.WithdrawForm) -> HttpResponse:
+        offered = self.row(form, self.account.invitations.to_link().select_related("account__parent"))
+        services.revoke_invitation(invitation=offered, by=self.request.user, now=clock.now())
+        return self.done(f"The link of the letter to {offered.email} is worth nothing any more.")
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         seen = Account.objects.visible_to(self.request.user).filter(parent=self.account)
@@ -220,9 +244,25 @@ class Children(OfAccount):
         describe(page.object_list, {})
         caps = list(CapRule.objects.filter(account__in=[child.pk for child in page]).order_by("asset", "period"))
         services.add_standing(caps, now=clock.now())
+        may_share = self.role is not None and self.role >= Role.MANAGER
+        back = services.reclaimable_of_each(account=self.account, children=page.object_list) if may_share else {}
         for child in page:
             child.caps = [cap for cap in caps if cap.account_id == child.pk]
-        return super().get_context_data(page=page, create=self.form(forms.CreateChildForm), **kwargs)
+            child.reclaimable = back.get(child.pk)
+        return super().get_context_data(
+            page=page,
+            letters=self._letters() if self.may_manage else [],
+            create=self.form(forms.CreateChildForm),
+            invite_child=self.form(forms.InviteChildForm),
+            **kwargs,
+        )
+
+    def _letters(self) -> list[Invitation]:
+        open_ = self.account.invitations.to_link().acceptable(now=clock.now())
+        letters = list(open_.select_related("invited_by").order_by("-pk")[:MOST_LETTERS])
+        for letter in letters:
+            letter.form = self.form(forms.WithdrawForm, letter.pk)
+        return letters
 
 
 def url(account: Account) -> str:

@@ -18,6 +18,7 @@ MOST_MOVED = {"GPU": MAX_GRANT_MS, "USD": 1_000_000_000 * MICRO}
 MOST_LIMIT = {"GPU": MAX_LIMIT, "USD": MAX_LIMIT}
 PERIODS = {CapPeriod.DAY: "A day", CapPeriod.WEEK: "A week", CapPeriod.MONTH: "A month", CapPeriod.TOTAL: "In total"}
 PAYERS = {PaysFrom.SELF: "Itself, from what it is given", PaysFrom.PARENT: "The account above it"}
+OFFERS = {PaysFrom.SELF: "Itself", PaysFrom.PARENT: "The account above it, if its owner takes that up"}
 ROLES = {
     Role.VIEWER: "Viewer: sees all, changes nothing",
     Role.MEMBER: "Member: submits tasks",
@@ -108,6 +109,19 @@ class InviteForm(VerbForm):
         label="E-mail address", max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "off"})
     )
     role = forms.ChoiceField(label="Role", choices=ROLES, initial=Role.MEMBER)
+
+
+class InviteChildForm(VerbForm):
+    verb, button = "invite_child", "Send the letter"
+
+    email = forms.EmailField(
+        label="E-mail address of who owns it", max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "off"})
+    )
+    pays_from = forms.ChoiceField(label="Who pays for its tasks", choices=OFFERS)
+
+
+class UnlinkForm(VerbForm):
+    verb, button = "unlink", "Let it stand alone"
 
 
 class ChangeRoleForm(VerbForm):

@@ -16,10 +16,11 @@ from django.views.decorators.cache import never_cache
 from django.views.generic import View
 
 from accounts import services
-from accounts.choices import Role
-from accounts.models import Account, Membership
+from accounts.choices import InvitationKind, Role
+from accounts.models import Account, Invitation, Membership
 from accounts.pages import family_forms as forms
 from accounts.pages.family import OfAccount, page_of, url
+from accounts.pages.link_form import LinkForm
 from accounts.pages.views import INVITATION
 from gaas.lib import clock
 from gaas.lib.errors import DomainError
@@ -54,7 +55,7 @@ class Members(OfAccount):
         return self.done(f"You left {self.account}.", to=reverse("accounts"))
 
     def do_withdraw(self, form: forms.WithdrawForm) -> HttpResponse:
-        offered = self.row(form, self.account.invitations.select_related("account__parent"))
+        offered = self.row(form, self.account.invitations.to_join().select_related("account__parent"))
         services.revoke_invitation(invitation=offered, by=self.request.user, now=clock.now())
         return self.done(f"The link of the letter to {offered.email} is worth nothing any more.")
 
@@ -71,7 +72,8 @@ class Members(OfAccount):
         for member in page:
             self._offer(member)
         offered = list(
-            account.invitations.acceptable(now=clock.now())
+            account.invitations.to_join()
+            .acceptable(now=clock.now())
             .select_related("invited_by")
             .order_by("-pk")[:MOST_INVITATIONS]
         )
@@ -108,19 +110,43 @@ class JoinAccount(View):
         if not request.user.is_authenticated:
             here = f"{request.path}?{urlencode({'token': token})}"
             return redirect(f"{reverse('account_login')}?{urlencode({'next': here})}")
+        found = services.find_invitation(token=token, now=clock.now())
         try:
+            if found is not None and found.kind == InvitationKind.CHILD:
+                return self._link(request, token, found)
             joined = services.accept_invitation(token=token, by=request.user, now=clock.now())
         except DomainError as refusal:
             return self._show(request, token, refusal)
         messages.success(request, f"You belong to {joined.account} now, as {joined.get_role_display().lower()}.")
         return redirect(url(Account(pk=joined.account_id)))
 
-    def _show(self, request: HttpRequest, token: str, refusal: DomainError | None = None) -> HttpResponse:
+    def _link(self, request: HttpRequest, token: str, letter: Invitation) -> HttpResponse:
+        form = LinkForm(request.POST, letter=letter, by=request.user)
+        if not form.is_valid():
+            return self._show(request, token, form=form, status=400)
+        account, pays_from = form.chosen(), form.cleaned_data["pays_from"]
+        linked = services.accept_link(
+            token=token, account=account, pays_from=pays_from, by=request.user, now=clock.now()
+        )
+        messages.success(request, f"{linked} stands below {letter.account} now.")
+        return redirect(url(linked))
+
+    def _show(
+        self,
+        request: HttpRequest,
+        token: str,
+        refusal: DomainError | None = None,
+        form: LinkForm | None = None,
+        status: int = 200,
+    ) -> HttpResponse:
         found = services.find_invitation(token=token, now=clock.now())
         user = request.user
         if found and user.is_authenticated and user.email == found.email and user.email_verified_at is None:
             # Where confirming the address leads afterwards.
             request.session[INVITATION] = token
-        shown = {"invitation": found, "token": token, "refusal": refusal}
-        status = refusal.status if refusal else 200 if found else 400
+        is_link = found is not None and found.kind == InvitationKind.CHILD
+        if found is not None and is_link and user.is_authenticated and user.email == found.email:
+            form = form or LinkForm(request.POST or None, letter=found, by=user)
+        shown = {"invitation": found, "is_link": is_link, "token": token, "refusal": refusal, "form": form}
+        status = refusal.status if refusal else status if found else 400
         return render(request, "accounts/join.html", shown, status=status)

@@ -4,7 +4,15 @@ Log-ins stand apart in accounts.services.tokens: its library wants SECRET_KEY at
 that only collects files does not have.
 """
 
-from accounts.services.allowances import MoreThanGiven, fund, given, reclaim, require_sharing
+from accounts.services.allowances import (
+    MoreThanGiven,
+    Reclaimable,
+    fund,
+    given,
+    reclaim,
+    reclaimable_of_each,
+    require_sharing,
+)
 from accounts.services.authority import AccountMoved, require_open
 from accounts.services.caps import (
     Spending,
@@ -29,6 +37,7 @@ from accounts.services.hours import (
     open_personal_account,
     wallet_balance,
 )
+from accounts.services.links import accept_link, invite_child
 from accounts.services.members import (
     BadInvitation,
     accept_invitation,
@@ -70,6 +79,7 @@ __all__ = [
     "MoreThanGiven",
     "OpenHolds",
     "PaysFromParent",
+    "Reclaimable",
     "RegistrationClosed",
     "Spending",
     "Storage",
@@ -77,6 +87,7 @@ __all__ = [
     "TooManyHours",
     "WeakPassword",
     "accept_invitation",
+    "accept_link",
     "add_member",
     "add_standing",
     "approve_quota_request",
@@ -96,9 +107,11 @@ __all__ = [
     "grant_hours",
     "hours_balance",
     "invite",
+    "invite_child",
     "move_account",
     "open_personal_account",
     "reclaim",
+    "reclaimable_of_each",
     "register",
     "registry_login",
     "reject_quota_request",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import Q, Sum
 
 from accounts.choices import PaysFrom, Role
 from accounts.ledger import services as ledger
@@ -16,6 +20,14 @@ from gaas.lib.amounts import show_hours, show_micro
 from gaas.lib.errors import DomainError, NotAllowed
 
 FUND, RECLAIM = "fund", "reclaim"
+
+
+@dataclass(frozen=True)
+class Reclaimable:
+    """Hold what a parent can take back from a child now: GPU-milliseconds and micro-dollars."""
+
+    gpu_ms: int
+    micro: int
 
 
 class NotBelow(DomainError):
@@ -57,9 +69,38 @@ def given(*, account: Account, to: Account, asset: str) -> int:
     return int(gave) - int(took)
 
 
+def reclaimable_of_each(*, account: Account, children: Iterable[Account]) -> dict[UUID, Reclaimable]:
+    """Tell for each account below what `reclaim` would take back at most, in two queries whatever their number."""
+    children = list(children)
+    found = Balance.objects.filter(
+        owner_key__in=[row.owner_key for row in (account, *children)], kind__in=("hours", "wallet")
+    )
+    balances = {(row.owner_key, row.kind): row for row in found}
+    up = {kind: balances.get((account.owner_key, kind)) for kind in ("hours", "wallet")}
+    ups, all_ = [row.pk for row in up.values() if row], [row.pk for row in balances.values()]
+    sums = (
+        Transfer.objects.filter(
+            Q(kind=FUND, debit__in=ups, credit__in=all_) | Q(kind=RECLAIM, debit__in=all_, credit__in=ups)
+        )
+        .order_by()
+        .values_list("debit", "credit")
+        .annotate(Sum("amount"))
+    )
+    moved = {(debit, credit): int(amount) for debit, credit, amount in sums}
+
+    def left(child: Account, kind: str) -> int:
+        above, below = up[kind], balances.get((child.owner_key, kind))
+        if above is None or below is None:
+            return 0
+        net = moved.get((above.pk, below.pk), 0) - moved.get((below.pk, above.pk), 0)
+        return max(0, min(net, below.available))
+
+    return {child.pk: Reclaimable(gpu_ms=left(child, "hours"), micro=left(child, "wallet")) for child in children}
+
+
 def require_sharing(account: Account, by: User) -> None:
     """Raise NotAllowed for less than a manager, whatever other permissions somebody has."""
-    role = account.role_of(by)
+    role = account.spending_role_of(by)
     if role is None or role < Role.MANAGER:
         raise NotAllowed(f"Sharing what {account} has takes the role of a manager of it.")
 

@@ -34,6 +34,13 @@ def require_role(account: Account, by: User, least: Role, what: str) -> None:
         raise NotAllowed(f"{what} takes the role of {article} {least.label.lower()} of {account}.")
 
 
+def require_spending(account: Account, by: User, least: Role, what: str) -> None:
+    """Do as require_role for what spends from the account or lets others do so; see Account.spending_role_of."""
+    role = account.spending_role_of(by)
+    if (role is None or role < least) and not is_clerk(by):
+        raise NotAllowed(f"{what} is for whom {account} lets in itself: it is a person's own account.")
+
+
 def require_over(account: Account, by: User, what: str) -> None:
     """Raise NotAllowed unless the user manages an account above this one, or owns it where none is above.
 

@@ -11,8 +11,8 @@ from django.db import transaction
 
 from accounts.choices import AccountKind, Role
 from accounts.models import Account, Invitation, Membership, User
-from accounts.querysets import normal_email
-from accounts.services.authority import is_clerk, locked, require_open, require_role
+from accounts.querysets import InvitationQuerySet, normal_email
+from accounts.services.authority import is_clerk, locked, require_open, require_role, require_spending
 from accounts.services.organisations import NoOwner, has_owner
 from accounts.services.register import check_verified
 from gaas.audit.services import record
@@ -48,6 +48,7 @@ def invite(*, account: Account, email: str, role: Role, by: User, now: datetime)
     for a role above one's own, EmailNotVerified, AlreadyMember, AccountClosed.
     """
     require_role(account, by, Role.OWNER if role == Role.OWNER else Role.MANAGER, f"Inviting {_a(role)}")
+    require_spending(account, by, Role.MANAGER, f"Inviting {_a(role)}")
     check_verified(by, is_needed=True)
     email = normal_email(email)
     token = secrets.token_urlsafe(32)
@@ -58,14 +59,14 @@ def invite(*, account: Account, email: str, role: Role, by: User, now: datetime)
             raise NotAllowed("Members of the platform's account are made by staff.")
         if here.memberships.filter(user__email=email).exists():
             raise AlreadyMember(f"{email} is a member of {here} already; change the role instead.", attr="email")
-        if here.memberships.count() + here.invitations.acceptable(now=now).count() >= MAX_MEMBERS:
+        if here.memberships.count() + here.invitations.to_join().acceptable(now=now).count() >= MAX_MEMBERS:
             raise Conflict(f"{here} has {MAX_MEMBERS} members; remove one first.", code="too_many")
-        here.invitations.open().filter(email=email).update(revoked_at=now, updated_at=now)
+        here.invitations.to_join().open().filter(email=email).update(revoked_at=now, updated_at=now)
         made = Invitation.objects.create(
             account=here,
             email=email,
             role=role,
-            token_hash=_hash(token),
+            token_hash=token_hash(token),
             invited_by=by,
             expires_at=now + INVITATION_AGE,
         )
@@ -98,29 +99,41 @@ def accept_invitation(*, token: str, by: User, now: datetime) -> Membership:
     Raises BadInvitation for a token that is unknown, used, withdrawn, too old, or whose writer may not invite
     any more; InvitationForAnother, EmailNotVerified, AlreadyMember.
     """
-    found = Invitation.objects.acceptable(now=now).filter(token_hash=_hash(token)).select_related("account").first()
-    if found is None:
-        raise _bad()
-    if found.email != by.email:
-        raise InvitationForAnother("This invitation was written to another address; log in with that one.")
-    check_verified(by, is_needed=True)
+    found = letter_to(by, Invitation.objects.to_join(), token=token, now=now)
     with transaction.atomic():
         account = locked(found.account)[0]
         require_open(account)
         role = Role(found.role)
-        theirs = account.role_of(found.invited_by)
-        if not found.invited_by.is_active or not (
-            is_clerk(found.invited_by) or (theirs is not None and theirs >= max(role, Role.MANAGER))
-        ):
-            raise _bad()
+        require_writer(found, account.spending_role_of(found.invited_by), max(role, Role.MANAGER))
         if account.memberships.filter(user=by).exists():
             raise AlreadyMember(f"You are a member of {account} already.")
         took = Invitation.objects.acceptable(now=now).filter(pk=found.pk)
         if not took.update(accepted_at=now, accepted_by=by, updated_at=now):
-            raise _bad()
+            raise bad_invitation()
         membership = Membership.objects.create(account=account, user=by, role=role)
         record(action="invitation.accept", obj=found, by=by, after={"role": role}, now=now)
     return membership
+
+
+def letter_to(by: User, letters: InvitationQuerySet, *, token: str, now: datetime) -> Invitation:
+    """Give the one of these letters that a token is, if it was written to the caller.
+
+    Raises BadInvitation, InvitationForAnother, EmailNotVerified.
+    """
+    found = letters.acceptable(now=now).filter(token_hash=token_hash(token)).select_related("account").first()
+    if found is None:
+        raise bad_invitation()
+    if found.email != by.email:
+        raise InvitationForAnother("This invitation was written to another address; log in with that one.")
+    check_verified(by, is_needed=True)
+    return found
+
+
+def require_writer(invitation: Invitation, role: Role | None, least: Role) -> None:
+    """Raise BadInvitation where who wrote it, who has this role now, may not invite so any more."""
+    writer = invitation.invited_by
+    if not writer.is_active or not (is_clerk(writer) or (role is not None and role >= least)):
+        raise bad_invitation()
 
 
 def revoke_invitation(*, invitation: Invitation, by: User, now: datetime) -> None:
@@ -212,9 +225,11 @@ def _a(role: Role) -> str:
     return f"{'an' if role == Role.OWNER else 'a'} {role.label.lower()}"
 
 
-def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+def token_hash(token: str) -> str:
+    """Give what is stored of a letter's token."""
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
-def _bad() -> BadInvitation:
+def bad_invitation() -> BadInvitation:
+    """Refuse a token in one way, whatever is wrong with it."""
     return BadInvitation("This invitation is not valid, used or too old; ask for a new one.", attr="token")

@@ -16,6 +16,7 @@ from accounts.ledger.models import Balance, Hold
 from accounts.models import Account, Membership, User
 from accounts.services.authority import (
     AccountMoved,
+    is_clerk,
     kept_lineage,
     locked,
     require_open,
@@ -136,9 +137,10 @@ def set_pays_from(*, account: Account, pays_from: str, by: User) -> Account:
     """Have holds go on the account itself or on its parent; holds that stand stay where they are.
 
     What an account that pays from its parent still has of its own waits until it pays for itself again.
-    Raises NotAllowed for who does not manage the parent, Conflict for a root.
+    An account that came below by its own owner's will pays from the parent by the will of both, and for itself by
+    that of either. Raises NotAllowed for who does not manage the parent, Conflict for a root.
     """
-    require_over(account, by, "Deciding who pays for an account")
+    _require_payer_choice(account, pays_from, by)
     with transaction.atomic():
         here = locked(account)[0]
         require_open(here)
@@ -159,16 +161,21 @@ def set_pays_from(*, account: Account, pays_from: str, by: User) -> Account:
 def move_account(*, account: Account, parent: Account | None, by: User) -> Account:
     """Put an account, with all below it, under another one, or under none.
 
-    1. The mover owns it, and manages where it goes. 2. Lock it and the roots of both trees: every move within a
-    tree waits here, and so does every submit. 3. No open hold, no cycle, no ninth level; under none, an owner of
-    its own. 4. Rewrite the paths below. Caps and thresholds that the old parent set end; without a parent it
-    pays for itself. Raises NotAllowed, OpenHolds, Cycle, TooDeep, NoOwner, AccountMoved.
+    1. The mover owns it, and manages where it goes; who owns it from above alone keeps it below what they own,
+    and who owns what is above a person's own account may only let that go (two people do it by `links`).
+    2. Lock it and the roots of both trees: every move within a tree waits here, and so does every submit. 3. No
+    open hold, no cycle, no ninth level; under none, an owner of its own. 4. Rewrite the paths below. Caps and
+    thresholds that the old parent set end; without a parent it pays for itself. Raises NotAllowed, OpenHolds,
+    Cycle, TooDeep, NoOwner, AccountMoved.
     """
-    require_role(account, by, Role.OWNER, "Moving an account")
-    if account.kind == AccountKind.PLATFORM:
-        raise NotAllowed("The platform's account stays where it is.")
-    if parent is not None:
-        require_role(parent, by, Role.MANAGER, "Taking in an account")
+    _require_mover(account, parent, by)
+    return place(account=account, parent=parent, by=by)
+
+
+def place(*, account: Account, parent: Account | None, by: User) -> Account:
+    """Do steps 2 to 4 of move_account for who may; raises as it does."""
+    if account.kind == AccountKind.PLATFORM or (parent is not None and parent.kind == AccountKind.PLATFORM):
+        raise NotAllowed("The platform's account stands alone.")
     with transaction.atomic():
         roots = [Account(pk=_root_id(row)) for row in (account, parent) if row is not None]
         here, *_ = locked(account, *roots, *([parent] if parent else []))
@@ -250,6 +257,50 @@ def has_owner(account: Account) -> bool:
     """Tell whether somebody owns the account, by membership here or above."""
     lineage = [account.pk, *account.ancestor_ids]
     return Membership.objects.filter(account__in=lineage, role=Role.OWNER, user__is_active=True).exists()
+
+
+def came_by_consent(account: Account) -> bool:
+    """Tell whether the account stands below its parent because its own owner said so."""
+    if account.parent_id is None:
+        return False
+    return account.kind == AccountKind.PERSON or account.links.filter(account=account.parent_id).exists()
+
+
+def owns_itself(account: Account, by: User) -> bool:
+    """Tell whether somebody owns the account by membership, not from above."""
+    if by.bound_to is not None and account.role_of(by) is None:
+        return False
+    return bool(account.memberships.filter(user=by, role=Role.OWNER).exists())
+
+
+def _require_payer_choice(account: Account, pays_from: str, by: User) -> None:
+    what = "Deciding who pays for an account"
+    if not came_by_consent(account):
+        require_over(account, by, what)
+    elif pays_from == PaysFrom.PARENT:
+        require_over(account, by, what)
+        if not owns_itself(account, by) and not is_clerk(by):
+            raise NotAllowed(
+                f"{account} pays for itself unless its owner says otherwise: invite it anew with the offer to pay.",
+                attr="pays_from",
+            )
+    elif not owns_itself(account, by):
+        require_over(account, by, what)
+
+
+def _require_mover(account: Account, parent: Account | None, by: User) -> None:
+    above = account.parent
+    if account.kind == AccountKind.PERSON and parent is None and above and above.role_of(by) == Role.OWNER:
+        return
+    require_role(account, by, Role.OWNER, "Moving an account")
+    if parent is None:
+        return
+    require_role(parent, by, Role.MANAGER, "Taking in an account")
+    if owns_itself(account, by) or is_clerk(by) or not account.memberships.filter(role=Role.OWNER).exists():
+        return
+    owned = by.memberships.filter(account__in=account.ancestor_ids, role=Role.OWNER).values_list("account", flat=True)
+    if not {parent.pk, *parent.ancestor_ids} & set(owned):
+        raise NotAllowed(f"{account} has owners of its own; one of them moves it out of what is yours.", attr="parent")
 
 
 def _return_hours(account: Account, hours: Balance, by: User) -> None:

@@ -37,11 +37,11 @@ TABLE = {
     "thresholds": (404, 200, 200, 200, 200, 404, 200, 200),
     "set_threshold": (404, 403, 403, 403, 403, 404, 201, 201),
     # These are about the school: the form's people do not see it.
-    "fund": (404, 404, 404, 404, 404, 404, 201, 201),
-    "reclaim": (404, 404, 404, 404, 404, 404, 201, 201),
+    "fund": (404, 404, 404, 404, 404, 403, 201, 201),
+    "reclaim": (404, 404, 404, 404, 404, 403, 201, 201),
     "threshold_of_root": (404, 404, 404, 404, 404, 403, 403, 201),
     # And this about a child of the form, which only those who manage the form see.
-    "fund_below": (404, 404, 404, 201, 201, 404, 201, 201),
+    "fund_below": (404, 403, 403, 201, 201, 404, 201, 201),
 }
 
 

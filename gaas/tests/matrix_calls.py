@@ -112,6 +112,10 @@ CALLS: dict[str, Call] = {
     "PATCH v1/accounts/{pk}/": to("lab", {"name": "Renamed"}),
     "GET v1/accounts/{pk}/children/": to("lab"),
     "POST v1/accounts/{pk}/children/": to("lab", {"name": "New"}),
+    "POST v1/accounts/{account}/children/invite/": of("lab", body={"email": "new@example.test"}),
+    "POST v1/invitations/link/": Call(
+        body=lambda world: {"token": world.link_letter, "account": str(world.users["outsider"].personal_account.pk)}
+    ),
     "POST v1/accounts/{pk}/close/": to("spare", REASON),
     "POST v1/accounts/{pk}/fund/": to("lab", lambda world: {"to": str(world.desk.pk), "hours": "1"}, headers=ONCE),
     "POST v1/accounts/{pk}/reclaim/": to("lab", lambda world: {"from": str(world.desk.pk), "hours": "1"}, headers=ONCE),

@@ -21,7 +21,7 @@ from django.test import override_settings
 from rest_framework.test import APIClient
 
 from accounts import services as accounts
-from accounts.choices import CapPeriod, Role, Scope
+from accounts.choices import CapPeriod, InvitationKind, Role, Scope
 from accounts.models import Account, Invitation, Membership, User
 from accounts.services import tokens
 from accounts.services.keys import create_key
@@ -130,6 +130,15 @@ class World:
             expires_at=now.replace(year=now.year + 1),
         )
         self.rows["letter"] = token
+        self.rows["link_letter"] = link = f"link-{uuid4()}"
+        Invitation.objects.create(
+            account=lab,
+            email=self.users["outsider"].email,
+            kind=InvitationKind.CHILD,
+            token_hash=hashlib.sha256(link.encode()).hexdigest(),
+            invited_by=owner,
+            expires_at=now.replace(year=now.year + 1),
+        )
 
     def _keys(self) -> None:
         now = clock.now()

@@ -190,11 +190,13 @@ def may_spend(account: Account | None, by: User) -> Account:
     if account is None and by.bound_to is None:
         return by.default_account
     account = account or by.default_account
-    role = account.role_of(by)
-    if role is None:
+    if account.role_of(by) is None:
         if by.has_perm("accounts.view_account"):
             raise NotAllowed("You see this account but are no member of it.", attr="account")
         raise NotFound("There is no such account.", attr="account")
+    role = account.spending_role_of(by)
+    if role is None:
+        raise NotAllowed("Managing what is above a person's own account lets nobody spend from it.", attr="account")
     if role < Role.MEMBER:
         raise NotAllowed("A viewer of an account sees it but cannot spend from it.", attr="account")
     require_open(account)

@@ -29,6 +29,24 @@ from gaas.lib.rest.pagination import KeysetPagination
 from gaas.outbox.api import Idempotent
 
 
+def described(accounts: Sequence[Account], user: Any) -> Sequence[Account]:
+    """Give each account what it can spend and the caller's role in it, in four queries for all."""
+    balances, storage = services.balances_of_each(accounts), services.storage_of_each(accounts)
+    roles = dict(user.memberships.values_list("account_id", "role"))
+    for account in accounts:
+        account.balances, account.storage = balances[account.pk], storage[account.pk]
+        account.role = account.role_among(roles)
+    return accounts
+
+
+def seen_account(pk: UUID, attr: str, user: Any) -> Account:
+    """Give an account that a body names. Raises NotFound for one that the caller does not see."""
+    account = Account.objects.visible_to(user).filter(pk=pk).first()
+    if account is None:
+        raise NotFound("No such account, or not one that you see.", attr=attr)
+    return account
+
+
 class AccountViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
     """Accounts that the caller is a member of, and those under accounts that the caller manages."""
 
@@ -160,13 +178,7 @@ class AccountViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
         return {**super().get_serializer_context(), "balance_ids": self.balance_ids}
 
     def _described(self, accounts: Sequence[Account]) -> Sequence[Account]:
-        """Give each account what it can spend and the caller's role in it, in four queries for all."""
-        balances, storage = services.balances_of_each(accounts), services.storage_of_each(accounts)
-        roles = dict(self.request.user.memberships.values_list("account_id", "role"))
-        for account in accounts:
-            account.balances, account.storage = balances[account.pk], storage[account.pk]
-            account.role = account.role_among(roles)
-        return accounts
+        return described(accounts, self.request.user)
 
     def _read(self, serializer_class: type) -> dict[str, Any]:
         serializer = serializer_class(data=self.request.data, context=self.get_serializer_context())
@@ -180,10 +192,7 @@ class AccountViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
         return account
 
     def _seen(self, pk: UUID, attr: str) -> Account:
-        account = Account.objects.visible_to(self.request.user).filter(pk=pk).first()
-        if account is None:
-            raise NotFound("No such account, or not one that you see.", attr=attr)
-        return account
+        return seen_account(pk, attr, self.request.user)
 
     def _one(self, account: Account, code: int = status.HTTP_200_OK) -> Response:
         return Response(AccountSerializer(self._described([account])[0]).data, status=code)

@@ -17,6 +17,8 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts import services
 from accounts.api import family_serializers as bodies
+from accounts.api.serializers import AccountSerializer
+from accounts.api.views.accounts import described, seen_account
 from accounts.choices import CapPeriod, Role
 from accounts.models import Account, ApprovalThreshold, CapRule, Invitation, Membership, RegistryLogin
 from gaas.lib import clock
@@ -120,6 +122,49 @@ class AcceptInvitationView(Idempotent, GenericAPIView):
             token=serializer.validated_data["token"], by=request.user, now=clock.now()
         )
         return Response(bodies.MemberSerializer(membership).data)
+
+
+class InviteChildView(OfAccount):
+    """Ask somebody to put an account of theirs below this one."""
+
+    queryset = Invitation.objects.none()
+    serializer_class = bodies.InviteChildSerializer
+    throttle_scope = "invite"
+
+    def get_throttles(self) -> list[Any]:
+        return [ScopedThrottle(), UserThrottle()]
+
+    @extend_schema(operation_id="accounts_children_invite", responses={201: bodies.InvitationSerializer})
+    def create(self, request: Request, version: str, account: str) -> Response:
+        """Send a letter by which its reader puts an account of theirs below this one, or does not."""
+        here, data = self.account, self.read(bodies.InviteChildSerializer)
+        made = services.invite_child(
+            account=here, email=data["email"], pays_from=data["pays_from"], by=request.user, now=clock.now()
+        )
+        return Response(bodies.InvitationSerializer(made).data, status=status.HTTP_201_CREATED)
+
+
+class LinkView(Idempotent, GenericAPIView):
+    """Linking is for a person who logged in, so it names no `key_scope`."""
+
+    serializer_class = bodies.LinkSerializer
+    pagination_class = None
+    filter_backends = ()
+
+    @extend_schema(operation_id="invitations_link", responses=AccountSerializer)
+    def post(self, request: Request, version: str) -> Response:
+        """Put an account of one's own below another, by the token of a letter to one's own, verified address."""
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        data = serializer.validated_data
+        linked = services.accept_link(
+            token=data["token"],
+            account=seen_account(data["account"], "account", request.user),
+            pays_from=data["pays_from"],
+            by=request.user,
+            now=clock.now(),
+        )
+        return Response(AccountSerializer(described([linked], request.user)[0]).data)
 
 
 class CapViewSet(OfAccount):
