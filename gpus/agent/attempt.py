@@ -150,6 +150,14 @@ class Attempt:
         ]
         return [pid for pid in found if isinstance(pid, int)]
 
+    def order(self) -> Order | None:
+        """Give what the supervisor was handed; None before the start, and for what cannot be read."""
+        try:
+            stored = durable.read_json(self.folder / "order.json")
+            return None if stored is None else Order.from_wire(stored)
+        except WireError:
+            return None
+
     def exit(self) -> Exit | None:
         stored = durable.read_json(self.folder / "exit.json")
         return None if stored is None else Exit.from_wire(stored)

@@ -38,7 +38,8 @@ def _open(root: int, parts: Parts) -> int:
 def walk(folder: Path) -> Iterator[int]:
     """Yield, name by name, the bytes on disk of all below a folder; what vanishes meanwhile is left out.
 
-    Links are not followed, other mounts neither, sparse files count what they take, a file with several names once.
+    Links are not followed, other mounts neither, sparse files count what they take,
+    a file with several names once. (What may be sent is bounded by the size that a reader finds: taking.py.)
     Raises OSError where the folder itself cannot be opened.
     """
     seen: set[int] = set()

@@ -54,6 +54,7 @@ def collect(attempt: Attempt, ended: Exit, client: Client, phase: Phase) -> Coll
         folder,
         most_files=attempt.assignment.max_artifacts,
         most_bytes=attempt.assignment.max_file_bytes,
+        most_in_all=_room(attempt),
         wanted=lambda name: name != is_result,
         check=phase.check,
     )
@@ -68,6 +69,12 @@ def collect(attempt: Attempt, ended: Exit, client: Client, phase: Phase) -> Coll
             collected.files.append(named)
     collected.files_note = found.note()[:MAX_NOTE]
     return collected
+
+
+def _room(attempt: Attempt) -> int:
+    """Give the bytes that the program's folders could hold; 0 where there was no limit."""
+    order = attempt.order()
+    return order.disk_mib << 20 if order is not None else 0
 
 
 class _Taker:

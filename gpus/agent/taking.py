@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .client import Client
 
 MAX_SCANNED = 200_000
+MAX_HOLES_BYTES = 256 << 20
 BLOCK_BYTES = 1 << 20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -60,9 +62,21 @@ class Scan:
         return "Not kept: " + " ".join(said) if said else ""
 
 
-def scan(folder: Path, *, most_files: int, most_bytes: int, wanted: Callable[[str], bool], check: Check) -> Scan:
-    """Find the plain files below a folder. Links are not followed, neither to files nor to folders."""
-    found, scanned = Scan(), 0
+def scan(
+    folder: Path,
+    *,
+    most_files: int,
+    most_bytes: int,
+    wanted: Callable[[str], bool],
+    check: Check,
+    most_in_all: int = 0,
+) -> Scan:
+    """Find the plain files below a folder. Links are not followed, neither to files nor to folders.
+
+    Nothing is read. Sizes are those that a reader would find, so that a file made of holes cannot have the host read
+    and send what its program never wrote; `most_in_all` bounds them together, 0: no bound.
+    """
+    found, scanned, in_all = Scan(), 0, 0
     taken: set[str] = set()
     waiting = [""]
     while waiting:
@@ -88,15 +102,18 @@ def scan(folder: Path, *, most_files: int, most_bytes: int, wanted: Callable[[st
                         found.leave_out(f"the name is not taken: {why}", name)
                     elif entry.is_dir(follow_symlinks=False):
                         waiting.append(name)
-                    elif (why := _refusal(entry, most_bytes)) is not None:
+                    elif (why := _refusal(entry, fd, most_bytes)) is not None:
                         found.leave_out(why, name)
                     elif names.folded(name) in taken:
                         found.leave_out("it cannot be told from another on every system", name)
                     elif len(found.files) >= most_files:
                         found.leave_out(f"at most {most_files} files are kept", name)
+                    elif most_in_all and in_all + entry.stat(follow_symlinks=False).st_size > most_in_all:
+                        found.leave_out(f"together they are larger than {most_in_all >> 20} MiB", name)
                     else:
                         taken.add(names.folded(name))
                         about = entry.stat(follow_symlinks=False)
+                        in_all += about.st_size
                         found.files.append(Found(name, about.st_size, _stamp(about)))
         except OSError:
             found.leave_out("the folder cannot be read", inside)
@@ -110,13 +127,41 @@ def _sorted(found: Scan) -> Scan:
     return found
 
 
-def _refusal(entry: os.DirEntry, most_bytes: int) -> str | None:
+def _refusal(entry: os.DirEntry, folder: int, most_bytes: int) -> str | None:
     about = entry.stat(follow_symlinks=False)
     if stat.S_ISLNK(about.st_mode):
         return "it is a link"
     if not stat.S_ISREG(about.st_mode):
         return "it is no plain file"
-    return f"it is larger than {most_bytes >> 20} MiB" if about.st_size > most_bytes else None
+    if about.st_size > most_bytes:
+        return f"it is larger than {most_bytes >> 20} MiB"
+    if about.st_size - about.st_blocks * 512 > MAX_HOLES_BYTES and _has_many_holes(entry.name, folder, about.st_size):
+        return f"more than {MAX_HOLES_BYTES >> 20} MiB of it were never written; pack it"
+    return None
+
+
+def _has_many_holes(name: str, folder: int, size: int) -> bool:
+    """Tell a file made of holes from one that the file system packs, which takes less than its size too."""
+    try:
+        fd = os.open(name, _FILE, dir_fd=folder)
+    except OSError:
+        return False  # whoever opens it later says so
+    holes = at = 0
+    try:
+        while at < size and holes <= MAX_HOLES_BYTES:
+            try:
+                data = os.lseek(fd, at, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    return False
+                data = size  # nothing but a hole up to its end
+            holes += data - at
+            at = size if data >= size else os.lseek(fd, data, os.SEEK_HOLE)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return holes > MAX_HOLES_BYTES
 
 
 def _stamp(about: os.stat_result) -> tuple[int, int, int]:

@@ -100,6 +100,16 @@ class TestOutputs:
         assert len(finish["artifacts"]) == 5
         assert "at most 5 files are kept" in finish["files_note"]
 
+    @pytest.mark.parametrize("name", ["result.json", "model.bin"])
+    def test_ten_gibibytes_of_nothing_are_left_and_said(self, running, name):
+        peer = running.peer
+        work = peer.offer(payload={"script": f'cd "$GAAS_OUTPUT"; echo one > a; truncate -s 10G {name}'})
+        finish = peer.until_finished(work)
+        assert (finish["outcome"], finish["result"]) == ("SUCCEEDED", None)
+        assert [file["name"] for file in finish["artifacts"]] == ["a"]
+        assert f"Not kept: {name}: more than 256 MiB of it were never written" in finish["files_note"]
+        assert ("result.json was not taken" in finish["detail"]) == (name == "result.json")
+
 
 MANY = "import os; os.chdir(os.environ['GAAS_OUTPUT'])\nfor n in range(100000): os.close(os.open(str(n), os.O_CREAT))"
 

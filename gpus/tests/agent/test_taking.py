@@ -60,6 +60,27 @@ class TestScan:
             file.truncate(10 * 2**40)
         assert "larger" in scan(tmp_path, most_bytes=2**30).note()
 
+    def test_what_is_all_holes_is_not_read_either(self, tmp_path):
+        with (tmp_path / "empty").open("wb") as file:
+            file.truncate(10 * 2**30)
+        with (tmp_path / "two-ends").open("wb") as file:
+            file.write(b"head")
+            file.seek(10 * 2**30)
+            file.write(b"tail")
+        with (tmp_path / "few").open("wb") as file:
+            file.truncate(taking.MAX_HOLES_BYTES)
+        found = scan(tmp_path, most_bytes=2**40)
+        assert names(found) == ["few"]
+        assert "256 MiB of it were never written" in found.note()
+
+    def test_all_together_are_bounded_by_what_a_reader_would_find(self, tmp_path):
+        for name in "abc":
+            with (tmp_path / name).open("wb") as file:
+                file.truncate(2 << 20)
+        found = scan(tmp_path, most_bytes=2**30, most_in_all=5 << 20)
+        assert len(found.files) == 2
+        assert "together they are larger than 5 MiB" in found.note()
+
     def test_so_many_are_taken_and_the_rest_counted(self, tmp_path):
         for number in range(30):
             (tmp_path / f"{number:02}").touch()
