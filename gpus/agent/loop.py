@@ -16,7 +16,7 @@ from .backoff import Backoff
 from .cache import Cache
 from .client import Client, Refused, Unreachable
 from .config import Config
-from .protocol import PROTOCOL, Assignment, Stop, SyncAnswer, SyncRequest, Timers
+from .protocol import HOST_REVOKED, PROTOCOL, Assignment, Stop, SyncAnswer, SyncRequest, Timers
 from .relays import Relays
 from .runner import Runner
 from .state import SEQ_BLOCK, State
@@ -64,7 +64,7 @@ class Agent:
         self._synced_at = self._inventory_at = time.monotonic()
         self._metrics_at = 0.0
         self._past_seq = 0
-        self._is_draining = False
+        self._is_draining = self._is_revoked = False
         self._told: str = ""
         self._warnings: set[str] = set()
 
@@ -95,17 +95,43 @@ class Agent:
         self.alarm.ring()
 
     def refused(self, refused: Refused) -> None:
-        """Stop for good: this agent is not let in. Programs end by themselves when their lease does."""
+        """Stop for good: this agent is not let in.
+
+        A host that was revoked ends what it runs at once, and the agent when that is done. With a secret that is
+        unknown somebody may have rotated it: programs have until their fence for an agent that knows the new one.
+        """
+        self.exit_code = EXIT_REFUSED
+        if refused.code == HOST_REVOKED:
+            self._end_revoked(refused)
+            return
         if not self.closing.is_set():
             log.error(
                 "the server does not let this host in (%s); its credential was revoked or replaced. "
-                "Ask for a new join token and run `python -m gpus.agent join --force`. "
-                "Programs that still run end within %.0f s.",
+                "If the secret was rotated, put the new one into %s and start the agent again. Else ask for a new "
+                "join token and run `python -m gpus.agent join --force`. Programs that still run end within %.0f s.",
                 refused,
+                self.state.path / "credential.json",
                 self.timers.fence_seconds,
             )
-        self.exit_code = EXIT_REFUSED
         self.close()
+
+    def _end_revoked(self, refused: Refused) -> None:
+        if self.closing.is_set() or self._is_revoked:
+            return
+        self._is_revoked = True
+        log.error(
+            "%s Ending %d programs. To give this machine's GPUs again, add it as a new host and run "
+            "`python -m gpus.agent join --force` with that host's join token.",
+            refused.detail or refused,
+            len(self.runners),
+        )
+        # Supervisors read it themselves, so programs end even if this process is killed now.
+        self._lease_deadline = clock.boottime()
+        self.state.keep_lease(self._lease_deadline)
+        for runner in list(self.runners.values()):
+            runner.discard("this host was revoked")
+        self.alarm.lift()
+        self.alarm.ring()
 
     # -- life
 
@@ -140,9 +166,10 @@ class Agent:
         threading.Thread(target=self._wait, name="wait", daemon=True).start()
         while True:
             self.alarm.sleep()
-            if self.closing.is_set() or (self._is_draining and not self.runners):
+            if self.closing.is_set() or ((self._is_draining or self._is_revoked) and not self.runners):
                 break
-            self._sync_once()
+            if not self._is_revoked:
+                self._sync_once()
         self.close()
         for runner in list(self.runners.values()):
             runner.join(timeout=5)

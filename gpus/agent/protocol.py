@@ -38,6 +38,9 @@ SUCCEEDED, FAILED, CANCELLED, TIMED_OUT, REFUSED = "SUCCEEDED", "FAILED", "CANCE
 # Whose fault an end was.
 FAULT_USER, FAULT_HOST, FAULT_PLATFORM, FAULT_NONE = "user", "host", "platform", "none"
 
+# Code of the 401 that says for good that this host is none any more; any other 401 may be a secret that was rotated.
+HOST_REVOKED = "host_revoked"
+
 # What to do with an attempt that should not run: end it and report, or end it and forget it.
 STOP, DISCARD = "stop", "discard"
 

@@ -113,7 +113,8 @@ class Runner(threading.Thread):
                     self.discard(str(refused))
                     continue
                 self.agent.refused(refused)
-                return
+                if not self._is_discarded:
+                    return
             except Exception:
                 log.exception("%s: trying again", self.attempt)
                 if self.agent.closing.wait(self.backoff.next()):
@@ -378,8 +379,9 @@ class Runner(threading.Thread):
                 return False
         if self.executor is not None:
             self.executor.clear(self.attempt)
-        self.agent.forget(self)
+        # In this order: an agent that ends because nothing is held must leave nothing behind.
         self.attempt.remove()
+        self.agent.forget(self)
         return True
 
 

@@ -59,6 +59,7 @@ class Peer:
         self.session: str | None = None
         self.token: str | None = TOKEN
         self.secret: str | None = SECRET
+        self.unknown_secret = "authentication_failed"
         self.syncs: list[dict] = []
         self.calls: list[str] = []
         self.is_silent = False
@@ -187,7 +188,7 @@ class Peer:
             if verb == "join":
                 return 200, self._join(json.loads(body))
             if self.secret is None or http.headers.get("Authorization") != f"Host {self.secret}":
-                raise Refusal(401, "authentication_failed")
+                raise Refusal(401, self.unknown_secret)
             if verb == "sync":
                 return 200, self._sync(json.loads(body))
             work = self.work.get(path.split("/")[-2])

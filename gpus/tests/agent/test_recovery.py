@@ -299,6 +299,41 @@ class TestRefused:
         assert host.process.wait(timeout=10) == 3
         assert "its credential was revoked or replaced" in host.said()
 
+    def test_its_programs_have_until_the_fence_when_the_secret_is_another(self, host):
+        host.run()
+        this = mark()
+        host.peer.offer(payload={"command": ["sleep", this]})
+        wait_for(lambda: is_running(this), what="the program")
+        host.peer.secret = None
+        host.peer.wake()
+        assert host.process.wait(timeout=10) == 3
+        assert is_running(this)
+        assert "put the new one into" in host.said()
+
+    def test_a_revoked_host_ends_its_programs_at_once_and_forgets_them(self, either_host):
+        host = either_host.run()
+        this = mark()
+        work = host.peer.offer(payload={"script": f"trap '' TERM; echo ready; (setsid sleep {this} &); sleep {this}"})
+        host.peer.until(lambda: b"ready" in work.log)
+        wait_for(lambda: is_running(this), what="the program")
+        host.peer.unknown_secret, host.peer.secret = "host_revoked", None
+        host.peer.wake()
+        assert host.process.wait(timeout=15) == 3
+        assert not is_running(this)
+        assert host.held() == []
+        assert "add it as a new host" in host.said()
+
+    def test_a_revoked_host_ends_programs_whose_agent_is_gone_too(self, host):
+        host.run()
+        this = mark()
+        work = host.peer.offer(payload={"command": ["sleep", this]})
+        wait_for(lambda: is_running(this), what="the program")
+        host.kill()
+        host.peer.unknown_secret, host.peer.secret = "host_revoked", None
+        assert host.start().wait(timeout=15) == 3
+        assert not is_running(this)
+        assert not host.folder_of(work).exists()
+
     def test_it_ends_when_its_join_token_is_refused(self, host):
         host.peer.token = None
         assert host.start().wait(timeout=10) == 3
