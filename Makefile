@@ -1,6 +1,6 @@
 # `make` lists the targets. Nothing here asks a question; what cannot run here says so in one line.
 .DEFAULT_GOAL := help
-.PHONY: test-service help venv dev demo run test test-systems test-brokers test-chaos test-chaos-200 test-browser test-chain test-docker test-containers test-slurm test-schema \
+.PHONY: test-service help venv dev demo run test test-systems test-brokers test-chaos test-partitions test-chaos-200 test-browser test-chain test-docker test-containers test-slurm test-schema \
         test-escapes test-schema-long test-bare \
         lint typecheck coverage bench bench-matching bench-slurm bench-swarm screenshots docs clean
 
@@ -34,13 +34,16 @@ test: dev ## Unit, API, property and race tests on SQLite and on PostgreSQL wher
 	@$(SQLITE) $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ARGS)
 	@$(PYTHON) tests/peers.py postgresql -- $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ARGS)
 
-test-systems: dev test-service test-brokers test-chaos test-files test-browser test-chain test-docker test-containers test-slurm test-schema test-escapes ## Everything that needs a real peer beside it or takes long
+test-systems: dev test-service test-brokers test-chaos test-partitions test-files test-browser test-chain test-docker test-containers test-slurm test-schema test-escapes ## Everything that needs a real peer beside it or takes long
 
 test-brokers: dev ## Separate processes on PostgreSQL with Redis and with RabbitMQ; four workers of one server
 	@$(PYTEST) -m systems -rs tests/systems/test_brokers.py tests/systems/test_four_workers.py $(ARGS)
 
 test-chaos: dev ## Kill server, worker and agent at random; every task must end once
 	@$(PYTEST) -m systems -rs -s tests/systems/test_chaos.py $(ARGS)
+
+test-partitions: dev ## Cut, deafen and slow the wires to hosts; restart servers and the database; let clocks jump
+	@$(PYTEST) -m systems -rs -s tests/systems/test_partitions.py $(ARGS)
 
 test-chaos-200: dev ## The same with 200 tasks and 30 kills
 	@CHAOS_TASKS=200 CHAOS_KILLS=30 $(PYTEST) -m systems -rs -s tests/systems/test_chaos.py $(ARGS)

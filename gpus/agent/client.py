@@ -139,8 +139,10 @@ class Client:
         """Send a sync that says nothing, which is always refused: with 401 if the secret is not taken."""
         self._api("sync", None, self._sync_http, json={})
 
-    def sync(self, request: SyncRequest) -> SyncAnswer:
-        return self._api("sync", SyncAnswer, self._sync_http, json=request.to_wire())
+    def sync(self, request: SyncRequest, *, lease_seconds: float = 60) -> SyncAnswer:
+        """Send a sync; not answered within half a lease it is as good as lost, and the next one may not be."""
+        timeout = httpx.Timeout(max(5, lease_seconds / 2), connect=5)
+        return self._api("sync", SyncAnswer, self._sync_http, json=request.to_wire(), timeout=timeout)
 
     def start(self, attempt_id: str, request: StartRequest) -> StartAnswer:
         return self._api(f"attempts/{attempt_id}/start", StartAnswer, json=request.to_wire())

@@ -221,7 +221,7 @@ class Agent:
         )
         sent_at = clock.boottime()
         self._synced_at = time.monotonic()
-        answer = self.client.sync(request)
+        answer = self.client.sync(request, lease_seconds=self.timers.lease_seconds)
         self.timers = answer.timers
         # Counted from the sending: the server's count begins later, so this side always ends first.
         self._lease_deadline = sent_at + answer.timers.fence_seconds

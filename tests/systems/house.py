@@ -45,10 +45,10 @@ class House:
     broker: Peer | None = None
     wire: Relay | None = None
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], *, address: str = "127.0.0.1") -> None:
         self.folder = folder
         self.port = free_port()
-        self.url = self.live_url = f"http://127.0.0.1:{self.port}"
+        self.url = self.live_url = f"http://{address}:{self.port}"
         self.start_record = folder / "started"
         self.password = secrets.token_urlsafe(12)
         self.environment = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,29 +22,41 @@ class Separate(House):
     """web, live, worker, beat and agents as processes of their own, in a database made for them and dropped at the end.
 
     `server` is any database of the PostgreSQL to use. Agents call web for all but their waits, which are live's.
+    `address` is where servers listen; `reached_by` names what stands before an agent's command, as to run it in a
+    network of its own; `config` is added to each agent's.
     """
 
     servers, workers = ("web", "live"), ("worker",)
 
     def __init__(
-        self, folder: Path, environment: dict[str, str], *, server: str, agents: int = 1, gpus: int = 2
+        self,
+        folder: Path,
+        environment: dict[str, str],
+        *,
+        server: str,
+        agents: int = 1,
+        gpus: int = 2,
+        address: str = "127.0.0.1",
+        reached_by: Callable[[str], list[str]] = lambda agent: [],
+        config: str = "",
     ) -> None:
         self._server, self._database = server, f"gaas_house_{secrets.token_hex(4)}"
         live = free_port()
         ours = {
             "DATABASE_URL": urlsplit(server)._replace(path=f"/{self._database}").geturl(),
-            "LIVE_URL": f"http://127.0.0.1:{live}",
+            "LIVE_URL": f"http://{address}:{live}",
         }
-        super().__init__(folder, {**ours, **environment})
+        super().__init__(folder, {**ours, **environment}, address=address)
+        self._reached_by, self._config = reached_by, config
         self.live_url, self.gpus = ours["LIVE_URL"], gpus
         self.agents = tuple(f"agent-{number}" for number in range(1, agents + 1))
         python = sys.executable
         web = (
-            f"-m granian --interface wsgi --host 127.0.0.1 --port {self.port} --workers 1 --blocking-threads 4 --no-ws"
+            f"-m granian --interface wsgi --host {address} --port {self.port} --workers 1 --blocking-threads 4 --no-ws"
         )
         self._commands = {
             "web": ([python, *web.split(), "gaas.wsgi:application"], {}),
-            "live": ([python, "manage.py", "live", "--port", str(live)], {}),
+            "live": ([python, "manage.py", "live", "--host", address, "--port", str(live)], {}),
             "worker": ([python, "manage.py", "rundramatiq", "--processes", "1", "--threads", "4"], {}),
             "beat": ([python, "manage.py", "beat"], {}),
         }
@@ -72,8 +85,18 @@ class Separate(House):
         state, config = self.folder / name, self.folder / f"{name}.toml"
         # What the agent waits after a failure follows the scale of all other timers.
         scale = float(self.environment.get("TIMER_SCALE", "1"))
-        config.write_text(f"backoff_base_seconds = {scale}\nbackoff_cap_seconds = {30 * scale}\n")
-        command = [sys.executable, "-m", "gpus.agent", "run", "--config", str(config), "--server", self.url]
+        config.write_text(f"backoff_base_seconds = {scale}\nbackoff_cap_seconds = {30 * scale}\n{self._config}")
+        command = [
+            *self._reached_by(name),
+            sys.executable,
+            "-m",
+            "gpus.agent",
+            "run",
+            "--config",
+            str(config),
+            "--server",
+            self.url,
+        ]
         command += ["--state", str(state), "--simulated-gpus", str(self.gpus), "--start-record", str(self.start_record)]
         if bubblewrap.unusable("bwrap") is not None:
             command.append("--unsandboxed")

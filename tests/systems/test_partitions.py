@@ -1,0 +1,289 @@
+"""Hosts behind wires that are cut, deaf, or slow; servers and databases that restart; clocks that jump.
+
+Servers and each host are in networks of their own. Every timer runs twenty times faster: a lease is 3 s, the reconnect
+window 15 s, and a program that is cut off is ended 16.5 s after the last answered sync was sent. Programs say on the
+machine's one clock when they live, so that two of one task would be seen.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpus.agent.clock import boottime
+from tests import peers
+from tests.systems.conftest import not_run
+from tests.systems.other_time import OtherTime, build
+from tests.systems.people import Person, at_its_end, eventually, newcomer
+from tests.systems.separate import Separate
+from tests.systems.wires import SERVER, Wire, wired
+from tests.systems.witness import BEAT_SECONDS, Witness
+
+SCALE = 0.05
+LEASE, WINDOW, FENCE = 60 * SCALE, 300 * SCALE, 330 * SCALE
+CUT_OFF = 3  # hosts whose wires are cut; one more takes over what they lose
+SHORT = 2 * LEASE  # longer than a lease, so that the host is not reachable; far shorter than its grace
+
+
+@dataclass
+class Place:
+    """A platform whose hosts are each behind a wire."""
+
+    house: Separate
+    wires: list[Wire]
+    witness: Witness
+    database: peers.Peer
+    clock: dict[str, OtherTime]
+    admin: Person
+    alice: Person
+    later: ExitStack
+
+    def run(self, count: int, seconds: float) -> list[str]:
+        """Have so many tasks approved, and come back when each of them lives."""
+        script = self.witness.script(round(seconds / BEAT_SECONDS))
+        ids = [self.alice.submit(script, title=f"{number}", hours="0.1")["id"] for number in range(count)]
+        for id_ in ids:
+            self.admin.approve(id_)
+        self.await_beats(ids)
+        return ids
+
+    def await_beats(self, ids: list[str], seconds: float = 30) -> None:
+        """Wait until each of these programs has lived after this moment."""
+        now = boottime()
+        eventually(seconds, "every program lives", lambda: all(self.witness.last_beat(id_) > now for id_ in ids))
+
+    def attempts(self, id_: str) -> list[dict[str, Any]]:
+        return sorted(self.alice.pages(f"tasks/{id_}/attempts/"), key=lambda attempt: attempt["epoch"])
+
+    def ended(self, ids: list[str], seconds: float = 60) -> None:
+        """Wait for the ends: each COMPLETED, and no two programs of one task at one moment."""
+        states = {id_: at_its_end(self.alice, id_, seconds) for id_ in ids}
+        odd = [state for state in states.values() if state["status"] != "COMPLETED"]
+        assert odd == [], [self.attempts(task["id"]) for task in odd]
+        assert self.witness.overlaps() == []
+
+    def each_was_tried_once(self, ids: list[str]) -> None:
+        for id_ in ids:
+            assert [(a["status"], a["epoch"]) for a in self.attempts(id_)] == [("SUCCEEDED", 1)], self.attempts(id_)
+            assert len(self.witness.lives(id_)) == 1
+
+    def is_reachable(self, number: int) -> bool:
+        return bool(self.host(number)["is_reachable"])
+
+    def host(self, number: int) -> dict[str, Any]:
+        [host] = [host for host in self.admin.pages("hosts/") if host["name"] == f"agent-{number}"]
+        return host
+
+    def all_reachable(self) -> None:
+        eventually(30, "all hosts are heard", lambda: all(self.is_reachable(n + 1) for n in range(CUT_OFF + 1)))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("partitions")
+    try:
+        with ExitStack() as stack:
+            wires = stack.enter_context(wired(CUT_OFF + 1))
+            database = stack.enter_context(peers.postgresql(own=True))
+            broker = stack.enter_context(peers.redis(own=True))
+            later = stack.enter_context(ExitStack())
+            witness = Witness(folder / "witness")
+            library = build(folder)
+            clock = {side: OtherTime(folder / f"clock-of-{side}", library) for side in ("servers", "agents")}
+            environment = {
+                "BROKER_URL": broker.url,
+                "CACHE_URL": f"{broker.url.rpartition('/')[0]}/1",
+                "TIMER_SCALE": str(SCALE),
+                "HOST_FAILURES": "100",
+                "POISON_HOSTS": "100",
+                "WELCOME_HOURS": "100",
+                **clock["servers"].environment,
+            }
+
+            def at_the_far_end(agent: str) -> list[str]:
+                wire = wires[int(agent.rpartition("-")[2]) - 1]
+                return [*wire.inside(), "env", f"OTHER_TIME={clock['agents'].environment['OTHER_TIME']}"]
+
+            house = stack.enter_context(
+                Separate(
+                    folder,
+                    environment,
+                    server=database.url,
+                    agents=CUT_OFF + 1,
+                    gpus=CUT_OFF,
+                    address=SERVER,
+                    reached_by=at_the_far_end,
+                    config=witness.config,
+                )
+            )
+            admin = house.admin(patient=True)
+            _one_gpu_each(admin)
+            alice = newcomer(house.url, "alice", patient=True)
+            yield Place(house, wires, witness, database, clock, admin, alice, later)
+            assert eventually(30, "no program is left", lambda: house.programs() == [])
+            assert "invariants hold" in house.manage("ledger_check")
+            assert house.end() == []
+    except peers.Missing as why:
+        not_run(f"partitions: {why}")
+
+
+def _one_gpu_each(admin: Person) -> None:
+    """Leave the hosts that will be cut off one GPU each, and the last one all of its own, which rests for now."""
+    for number in range(1, CUT_OFF + 1):
+        gpus = [gpu for gpu in admin.pages("gpus/") if gpu["host_name"] == f"agent-{number}"]
+        for gpu in gpus[1:]:
+            admin.call("POST", f"gpus/{gpu['id']}/unlist/", json={})
+    _rest(admin, "drain")
+
+
+def _rest(admin: Person, verb: str) -> None:
+    [spare] = [host for host in admin.pages("hosts/") if host["name"] == f"agent-{CUT_OFF + 1}"]
+    admin.call("POST", f"hosts/{spare['id']}/{verb}/", json={})
+
+
+class TestShorterThanTheGrace:
+    def test_a_cut_and_losses_one_way_each_lose_nothing(self, place: Place) -> None:
+        ids = place.run(CUT_OFF, seconds=SHORT + 6)
+        cut, deaf_host, deaf_server = place.wires[:CUT_OFF]
+        cut.cut()
+        deaf_host.lose_what_the_server_sends()
+        deaf_server.lose_what_the_host_sends()
+        gone = [1, 2, 3]
+        eventually(SHORT + 5, "all three miss their leases", lambda: not any(place.is_reachable(n) for n in gone))
+        place.await_beats(ids, 2)
+        for wire in place.wires[:CUT_OFF]:
+            wire.mend()
+        place.all_reachable()
+        place.ended(ids)
+        place.each_was_tried_once(ids)
+
+    def test_a_slow_wire_delays_the_log_and_loses_nothing(self, place: Place) -> None:
+        place.wires[0].slow_down(kbit=64)
+        try:
+            noise = "head -c 45000 /dev/urandom | od -An -v -tx1 -w32 | head -c 40000; echo the end"
+            body = {"title": "slow", "spec": {"script": place.witness.script(60) + noise}, "hours": "0.1"}
+            task = place.alice.call("POST", "tasks/", expect=201, json={**body, "host": place.host(1)["id"]})
+            place.admin.approve(task["id"])
+            place.ended([task["id"]])
+            place.each_was_tried_once([task["id"]])
+            log = place.alice.ask("GET", f"tasks/{task['id']}/logs/").text
+            assert (len(log), log[-8:]) == (40_008, "the end\n")
+        finally:
+            place.wires[0].mend()
+
+    def test_servers_that_restart_find_everything_as_it_was(self, place: Place) -> None:
+        ids = place.run(CUT_OFF, seconds=LEASE + 12)
+        names = ["web", "live", "worker", "beat"]
+        for name in names:
+            place.house.kill(name)
+        time.sleep(LEASE + 1)
+        place.await_beats(ids, 2)
+        for name in names:
+            place.house.start(name)
+        place.house.await_answers(place.house.url, "web")
+        place.ended(ids)
+        place.each_was_tried_once(ids)
+        place.all_reachable()
+
+    def test_a_database_that_restarts_costs_nothing(self, place: Place) -> None:
+        ids = place.run(CUT_OFF, seconds=LEASE + 8)
+        place.later.enter_context(_restarted(place.database, away=LEASE))
+        place.await_beats(ids, 2)
+        place.ended(ids)
+        place.each_was_tried_once(ids)
+        place.all_reachable()
+
+    @pytest.mark.parametrize("side", ["servers", "agents"])
+    def test_a_clock_that_jumps_an_hour_decides_nothing(self, place: Place, side: str) -> None:
+        ids = place.run(CUT_OFF, seconds=8)
+        try:
+            for jump in (3600, -3600):
+                place.clock[side].jump(jump)
+                time.sleep(LEASE)
+                place.alice.log_in()
+                place.admin.log_in()
+                place.await_beats(ids, 2)
+                place.all_reachable()
+                if side == "agents":
+                    assert abs(place.host(1)["clock_skew_seconds"] - jump) < 30
+                    assert [trouble["code"] for trouble in place.host(1)["troubles"]] == ["clock_skew"]
+        finally:
+            place.clock[side].jump(0)
+            place.alice.log_in()
+            place.admin.log_in()
+        place.ended(ids)
+        place.each_was_tried_once(ids)
+        for id_ in ids:
+            [attempt] = place.attempts(id_)
+            [life] = place.witness.lives(id_)
+            assert abs(attempt["metered_ms"] / 1000 - (life.last - life.first)) < 3, (attempt, life)
+
+
+class TestLongerThanTheGrace:
+    def test_agents_end_their_programs_before_these_are_given_away(self, place: Place) -> None:
+        ids = place.run(CUT_OFF, seconds=FENCE + 25)
+        _rest(place.admin, "undrain")
+        cut, deaf_host, deaf_server = place.wires[:CUT_OFF]
+        began = boottime()
+        cut.cut()
+        deaf_host.lose_what_the_server_sends()
+        deaf_server.lose_what_the_host_sends()
+
+        eventually(60, "all run elsewhere", lambda: all(len(place.witness.lives(id_)) == 2 for id_ in ids), each=0.05)
+
+        for id_ in ids:
+            lost, again = place.witness.lives(id_)
+            alone, gap = lost.last - began, again.first - lost.last
+            print(f"cut off for {alone:.1f} s, then ended; elsewhere {gap:.1f} s later", flush=True)
+            assert FENCE - LEASE < alone < FENCE + 1
+            assert gap > 0
+            first, second = place.attempts(id_)
+            assert (first["status"], first["failure_code"], second["epoch"]) == ("LOST", "host_lost", 2)
+        for wire in place.wires[:CUT_OFF]:
+            wire.mend()
+        place.all_reachable()
+        for id_ in ids:
+            place.admin.call("POST", f"tasks/{id_}/cancel/", json={})
+        for id_ in ids:
+            assert at_its_end(place.alice, id_)["status"] == "CANCELLED"
+        assert place.witness.overlaps() == []
+        _rest(place.admin, "drain")
+
+
+@contextmanager
+def _restarted(database: peers.Peer, *, away: float) -> Iterator[None]:
+    """Stop a PostgreSQL of our own as its operator would, start it on the same data after a while, and end that one."""
+    assert database.pid is not None
+    folder = Path(f"/proc/{database.pid}")
+    command = (folder / "cmdline").read_bytes().decode().split("\0")[:-1]
+    owner = folder.stat()
+    os.kill(database.pid, signal.SIGINT)
+    # Its parent is this process, which has not waited for it: gone is a zombie.
+    eventually(20, "PostgreSQL stops", lambda: (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z")
+    time.sleep(away)
+    again = subprocess.Popen(
+        command,
+        user=owner.st_uid,
+        group=owner.st_gid,
+        extra_groups=[],
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        eventually(30, "PostgreSQL answers", lambda: peers.postgresql_answers(database.port))
+        yield
+    finally:
+        again.send_signal(signal.SIGINT)
+        again.wait(20)
