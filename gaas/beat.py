@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heapreplace
 
-from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.schedulers.base import BaseScheduler
-from apscheduler.schedulers.blocking import BlockingScheduler
 from django.conf import settings
 from django.db import close_old_connections
 from django.db.models import Q
@@ -77,18 +77,29 @@ def fire(job: Job) -> None:
         close_old_connections()
 
 
-def scheduler(*, blocking: bool) -> BaseScheduler:
-    """Make a scheduler with all jobs; late firings of one job become one."""
-    beat = (BlockingScheduler if blocking else BackgroundScheduler)(timezone="UTC")
-    for job in jobs():
-        beat.add_job(
-            fire,
-            "interval",
-            args=[job],
-            seconds=job.seconds,
-            id=job.name,
-            coalesce=True,
-            max_instances=1,
-            misfire_grace_time=None,
-        )
-    return beat
+class Beat:
+    """Fire each job every so many seconds, one after the other; what is late fires once, not once for each miss.
+
+    It goes by the monotonic clock: on a machine whose wall clock is set back an hour the sweep must not rest for one.
+    """
+
+    def __init__(self, every: Sequence[Job] | None = None, *, fire: Callable[[Job], object] = fire) -> None:
+        now = time.monotonic()
+        self._fire = fire
+        self._due = [(now + job.seconds, number, job) for number, job in enumerate(jobs() if every is None else every)]
+        heapify(self._due)
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """Go on until `stop`."""
+        while not self._stopping.wait(max(0.0, self._due[0][0] - time.monotonic())):
+            _, number, job = self._due[0]
+            self._fire(job)
+            heapreplace(self._due, (time.monotonic() + job.seconds, number, job))
+
+    def start(self) -> None:
+        """Run in a thread of its own."""
+        threading.Thread(target=self.run, name="beat", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopping.set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 import dramatiq
-from apscheduler.schedulers.base import BaseScheduler
 from dramatiq import Worker
 
 from gaas import beat
@@ -21,7 +20,7 @@ class Embedded:
     def __init__(self, threads: int = 4) -> None:
         self.threads = threads
         self._worker: Worker | None = None
-        self._beat: BaseScheduler | None = None
+        self._beat: beat.Beat | None = None
 
     def start(self) -> None:
         broker = dramatiq.get_broker()
@@ -29,7 +28,7 @@ class Embedded:
         # Time limits and shutdown notices only work in a process that has said it booted.
         broker.emit_after("process_boot")
         self._worker.start()
-        self._beat = beat.scheduler(blocking=False)
+        self._beat = beat.Beat()
         self._beat.start()
         for job in beat.jobs():
             # What was due while nothing ran is due now, not one period later.
@@ -37,6 +36,6 @@ class Embedded:
 
     def stop(self) -> None:
         if self._beat is not None:
-            self._beat.shutdown(wait=False)
+            self._beat.stop()
         if self._worker is not None:
             self._worker.stop(timeout=STOP_MS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 from django.db import connection
@@ -39,6 +40,25 @@ class TestFire:
         job = a_job([])
         Tick.objects.create(job=job.name, slot=10**12)
         assert [beat.claim(job), beat.claim(job)] == [True, False]
+
+
+class TestBeat:
+    def test_it_fires_on_and_what_is_late_once(self):
+        fired: list[str] = []
+        running = threading.Event()
+
+        def slow() -> None:
+            fired.append("slow")
+            time.sleep(0.2)
+
+        every = [beat.Job("quick", 0.02, lambda: fired.append("quick")), beat.Job("slow", 0.05, slow)]
+        periodic = beat.Beat(every, fire=lambda job: job.send())
+        periodic.start()
+        while fired.count("slow") < 2:
+            running.wait(0.01)
+        periodic.stop()
+        between = fired[fired.index("slow") :]
+        assert 1 <= between[: between.index("slow", 1)].count("quick") <= 5
 
 
 @pytest.mark.django_db(transaction=True)

@@ -45,6 +45,9 @@ echo "$GAAS_TASK_ID ends $nonce"
 ENVIRONMENT = {
     "TIMER_SCALE": "0.05",
     "INFRA_RETRIES": "10000",
+    # Likewise hosts: those killed here are innocent.
+    "HOST_FAILURES": "10000",
+    "POISON_HOSTS": "10000",
     "WELCOME_HOURS": str(TASKS * TASK_HOURS),
 }
 

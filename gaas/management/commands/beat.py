@@ -14,7 +14,6 @@ class Command(BaseCommand):
     help = "Fire the periodic jobs: the sweep, due letters, clean-up."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        scheduler = beat.scheduler(blocking=True)
 
         def stop(*_: object) -> None:
             raise SystemExit(0)
@@ -24,6 +23,6 @@ class Command(BaseCommand):
         for job in beat.jobs():
             beat.fire(job)
         try:
-            scheduler.start()
+            beat.Beat().run()
         except (KeyboardInterrupt, SystemExit):
             self.stdout.write("beat: stopped")
