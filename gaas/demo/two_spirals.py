@@ -84,6 +84,7 @@ while (spent := time.monotonic() - began) < SECONDS:
             min(shown, int(SECONDS)), int(SECONDS), {"loss": round(loss, 4), "test_accuracy": round(test_accuracy, 3)}
         )
 
+report(int(SECONDS), int(SECONDS), {"loss": round(loss, 4), "test_accuracy": round(accuracy(test), 3)})
 result = {
     "epochs": epoch,
     "loss": round(loss, 5),
