@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SKEW_SECONDS = 30
 CONFLICT_SHOWN = timedelta(days=1)
+OVERCLAIM_SHOWN = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,17 @@ def troubles(host: Host, now: datetime) -> list[Trouble]:
                 "gpu_of_another_host",
                 f"It reports GPUs that are registered with another host: {', '.join(map(str, host.foreign_gpus))}.",
                 "Retire them there, or revoke that host, and this one takes them over.",
+            )
+        )
+    if host.overclaimed_at is not None and now - host.overclaimed_at < OVERCLAIM_SHOWN:
+        times = "Once" if host.overclaims == 1 else f"{host.overclaims} times"
+        found.append(
+            Trouble(
+                "elapsed_too_long",
+                f"{times}, last on {host.overclaimed_at:%Y-%m-%d %H:%M} UTC, its agent claimed over 5 % more time for"
+                " an attempt than went by at the server. The server's time was charged.",
+                "Install the agent of the server's version, and see whether the machine's clock runs too fast"
+                " (a virtual machine that was moved or paused).",
             )
         )
     if abs(host.clock_skew_seconds) > SKEW_SECONDS:

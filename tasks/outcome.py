@@ -10,6 +10,8 @@ from tasks.choices import AttemptStatus, Fault, TaskStatus
 # No other host could read them either.
 SECRETS_UNREADABLE = "secrets_unreadable"
 WINDOW_CLOSED = "window_closed"
+# What a host says of an input that does not have its digest, however often it is fetched.
+INPUT_CORRUPT = "input_corrupt"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Ended:
     infra_retries: int
     time_left_ms: int
     hosts_lost: int = 0
+    hosts_spoilt: int = 0  # different hosts that an input reached with another digest than it was kept with
+    times_spoilt: int = 0
     poison_hosts: int = 3
     was_closed: bool = False  # the owner's window closed, and the task had said that it may be interrupted
 
@@ -58,7 +62,8 @@ def decide(end: Ended) -> Next:
     2. Success completes.
     3. Refused, not yet started, or stopped as the owner's hours ended: back to the queue, no counter moves; unless
     it could not be prepared by the user's fault (an image that does not exist), which is an end like rule 5 and
-    free. Secrets that the platform cannot read are an end too.
+    free. Secrets that the platform cannot read are an end too, and so is an input that arrived with another
+    digest on POISON_HOSTS different hosts, or more than INFRA_RETRIES times: it is the platform that has it wrong.
     4. Fault of host or platform: back to the queue, free, INFRA_RETRIES times; then FAILED `infrastructure`. Sooner
     where POISON_HOSTS different hosts were lost while it ran: it may well be what breaks them.
     5. The program's own fault: again while the task's retries and its time last; then FAILED with its code.
@@ -77,6 +82,17 @@ def decide(end: Ended) -> Next:
             sentence,
             failure_code=end.code,
             failure_detail=sentence,
+            failure_fault=Fault.PLATFORM,
+            **counters,
+        )
+    if end.hosts_spoilt >= end.poison_hosts or end.times_spoilt > end.infra_retries:
+        return Next(
+            TaskStatus.FAILED,
+            f"Given up: an input arrived {end.times_spoilt} times otherwise than it was kept.",
+            failure_code=INPUT_CORRUPT,
+            failure_detail=f"An input arrived {end.times_spoilt} times, on {end.hosts_spoilt} hosts, otherwise than it"
+            " was kept, so no other gets the task: send that file again and submit anew. Nothing is charged."
+            f" The last one: {sentence}",
             failure_fault=Fault.PLATFORM,
             **counters,
         )

@@ -84,6 +84,7 @@ class HostAdmin(LeanAdmin):
                     ("clock_skew_seconds", "boot_id"),
                     ("session", "seq"),
                     ("revision", "lease_expires_at"),
+                    ("overclaims", "overclaimed_at"),
                     "join_token_expires_at",
                 ),
             },
@@ -189,7 +190,10 @@ class HostAdmin(LeanAdmin):
             return "not known yet"
         return NO_SANDBOX if host.sandbox == Sandbox.NONE else host.get_sandbox_display()
 
-    @display(description="Attention", label={"failing": "danger", "session conflict": "danger"})
+    @display(
+        description="Attention",
+        label={"failing": "danger", "session conflict": "danger", "elapsed too long": "warning"},
+    )
     def attention(self, host: Host) -> str:
         return ", ".join(trouble.code.replace("_", " ") for trouble in troubles(host, host.asked_at))
 

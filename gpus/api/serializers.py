@@ -153,6 +153,10 @@ class HostSerializer(StrictSerializer):
     failures = serializers.IntegerField(
         read_only=True, help_text="In a row, by the host's own fault; at HOST_FAILURES it is drained."
     )
+    overclaims = serializers.IntegerField(
+        read_only=True, help_text="Attempts for which its agent claimed over 5 % more time than the server counted."
+    )
+    overclaimed_at = serializers.DateTimeField(read_only=True, allow_null=True)
     troubles = serializers.SerializerMethodField(help_text="What its owner should look at, and what mends it.")
     join_token_expires_at = serializers.DateTimeField(read_only=True, allow_null=True)
     created_at = serializers.DateTimeField(read_only=True)

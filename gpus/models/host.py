@@ -82,6 +82,14 @@ class Host(Row, Decided):
     failures = models.PositiveSmallIntegerField("failures in a row", default=0, editable=False)
     failed_at = models.DateTimeField(null=True, blank=True, editable=False)
     failed_task = models.UUIDField(null=True, blank=True, editable=False)
+    overclaims = models.PositiveIntegerField(
+        "times claimed above the server's clock",
+        default=0,
+        editable=False,
+        help_text="Attempts whose agent claimed over 5 % more time than the server counted. None of it was charged.",
+    )
+    overclaimed_at = models.DateTimeField(null=True, blank=True, editable=False)
+
     drained_for = models.TextField("why the platform drained it", blank=True, editable=False)
 
     objects = HostQuerySet.as_manager()

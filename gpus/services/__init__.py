@@ -11,6 +11,7 @@ from gpus.services.hearing import (
 )
 from gpus.services.hosts import InvalidJoinToken, join, open_local_host, register_host, wake_hosts
 from gpus.services.inventory import GpuOfAnotherHost
+from gpus.services.overclaims import note_overclaim
 from gpus.services.protocols import ProtocolTooNew, ProtocolTooOld
 from gpus.services.reliability import score_hosts, tend_fleet
 from gpus.services.samples import read_samples
@@ -28,6 +29,7 @@ __all__ = [
     "hear",
     "join",
     "note_failure",
+    "note_overclaim",
     "note_success",
     "open_local_host",
     "read_samples",

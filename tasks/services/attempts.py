@@ -8,15 +8,16 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Count
 
 from gaas.lib.errors import DomainError
 from gaas.lib.retry import retried
 from gpus.models import Host
-from gpus.services import note_failure, note_success
+from gpus.services import note_failure, note_overclaim, note_success
 from tasks.choices import AttemptStatus, Fault, TaskStatus
-from tasks.meter import metered_ms
+from tasks.meter import is_overclaim, metered_ms
 from tasks.models import Attempt, Task
-from tasks.outcome import Ended, Next, decide, is_charged
+from tasks.outcome import INPUT_CORRUPT, Ended, Next, decide, is_charged
 from tasks.services.listed import Named, require_artifacts
 from tasks.services.log_check import must_be_sent_again
 from tasks.services.settle import settle
@@ -51,8 +52,9 @@ class StopRequested(DomainError):
     code = "stop_requested"
 
 
-# Ends by the host's fault that say nothing against it: what was asked for does not go anywhere, or it was announced.
-_NOT_ITS_FAILURE = frozenset({"bad_payload", "executor", "agent_stopped", "host_shutdown", "cancelled"})
+# Ends by the host's fault that say nothing against it: what was asked for does not go anywhere, it was announced,
+# or it is rather the platform that has a file wrong: tasks with that file would drain one host after the other.
+_NOT_ITS_FAILURE = frozenset({"bad_payload", "executor", "agent_stopped", "host_shutdown", "cancelled", INPUT_CORRUPT})
 
 # What an end is called where the agent gives it no name.
 _CODES: dict[str, str] = {AttemptStatus.FAILED: "exit_code", AttemptStatus.TIMED_OUT: "time_limit"}
@@ -177,8 +179,8 @@ def close(
 
     `until` bounds what is metered: the finish, or the last acknowledged sync of a host that was lost.
     1. Meter. 2. Close the attempt, which frees its GPUs. 3. Decide the task's next state. 4. At its end
-    settle. 5. Hold against the host what was its fault. 6. Wake the matcher: GPUs are free, or the task is back
-    in the queue.
+    settle. 5. Hold against the host what was its fault, and that it claimed more time than went by. 6. Wake the
+    matcher: GPUs are free, or the task is back in the queue.
     """
     had_started = attempt.started_at is not None
     elapsed = attempt.elapsed_ms if elapsed_ms is None else elapsed_ms
@@ -211,6 +213,7 @@ def close(
             infra_retries=settings.INFRA_RETRIES,
             time_left_ms=attempt.limit_ms - charged_now,
             hosts_lost=_hosts_lost(task) if status == AttemptStatus.LOST and had_started else 0,
+            **(_spoilt(task) if code == INPUT_CORRUPT and status == AttemptStatus.REFUSED else {}),
             poison_hosts=settings.POISON_HOSTS,
             was_closed=was_closed,
         )
@@ -226,6 +229,9 @@ def close(
             sentence=detail or code,
             now=now,
         )
+    if had_started and is_overclaim(elapsed_ms=elapsed, started_at=attempt.started_at, until=until):
+        about = {"attempt": str(attempt.pk), "claimed_ms": elapsed, "metered_ms": metered}
+        note_overclaim(host_id=attempt.host_id, about=about, now=now)
     schedule_soon()
 
 
@@ -233,6 +239,12 @@ def _hosts_lost(task: Task) -> int:
     """Count the different hosts that were lost while this task ran on them."""
     lost = task.attempts.filter(status=AttemptStatus.LOST, started_at__isnull=False)
     return lost.order_by().values("host").distinct().count()
+
+
+def _spoilt(task: Task) -> dict[str, int]:
+    """Count how often, and on how many hosts, an input of this task did not arrive as it was kept."""
+    refused = task.attempts.filter(status=AttemptStatus.REFUSED, failure_code=INPUT_CORRUPT)
+    return refused.order_by().aggregate(hosts_spoilt=Count("host", distinct=True), times_spoilt=Count("pk"))
 
 
 def _move_on(task: Task, chosen: Next, *, by: object | None, exit_code: int | None, result: Any, now: datetime) -> None:

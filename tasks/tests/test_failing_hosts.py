@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from gaas.audit.models import AuditEvent
@@ -181,3 +183,41 @@ class TestPoison:
             Host.objects.update(lease_expires_at=clock.now())
         task.refresh_from_db()
         assert (task.status, task.infra_failures) == ("APPROVED", 0)
+
+
+class TestSpoiltInput:
+    """A stored file went bad: every host says so, and none can help it."""
+
+    HOW = {"exit_code": None, "code": "input_corrupt", "detail": "a.csv did not arrive as it was kept."}
+
+    def test_after_three_hosts_it_fails_by_the_platforms_fault_and_is_free(self, alice, dana, olga):
+        task = an_approved_task(alice, dana)
+        for number in range(3):
+            task.refresh_from_db()
+            assert task.status == "APPROVED"
+            rig = Rig(olga.personal_account, name=f"rig {number}")
+            rig.finish(offered_to(rig), "REFUSED", fault="host", **self.HOW)
+            assert (rig.host.failures, rig.host.status) == (0, "ACTIVE")
+            Host.objects.update(lease_expires_at=clock.now())
+        task.refresh_from_db()
+        assert (task.status, task.failure_code, task.failure_fault) == ("FAILED", "input_corrupt", "platform")
+        assert "3 times, on 3 hosts" in task.failure_detail
+        assert "send that file again" in task.failure_detail
+        assert hours_of(alice.personal_account) == (10 * HOUR, 0)
+
+    def test_a_fleet_of_one_host_does_not_try_for_ever(self, rig, alice, dana, settings):
+        settings.INFRA_RETRIES = 1
+        task = an_approved_task(alice, dana)
+        for _ in range(2):
+            rig.finish(offered_to(rig), "REFUSED", fault="host", **self.HOW)
+            Attempt.objects.update(ended_at=clock.now() - timedelta(hours=1))
+        task.refresh_from_db()
+        assert (task.status, task.failure_code, task.failure_fault) == ("FAILED", "input_corrupt", "platform")
+
+    def test_one_host_with_a_bad_disk_is_passed_by(self, rig, alice, dana, olga):
+        task = an_approved_task(alice, dana)
+        rig.finish(offered_to(rig), "REFUSED", fault="host", **self.HOW)
+        other = Rig(olga.personal_account, name="other")
+        other.finish(running_on(other))
+        task.refresh_from_db()
+        assert task.status == "COMPLETED"

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from gaas.audit.models import AuditEvent
 from gaas.lib import clock
 from gpus.tests.fleet import a_device
 from payments.models import Charge
@@ -111,6 +112,57 @@ class TestMetering:
         rig.finish(offer, elapsed_ms=0)
         assert Charge.objects.count() == 0
         assert hours_of(alice.personal_account) == (10 * HOUR, 0)
+
+
+class TestClaims:
+    """The server counted a hundred seconds."""
+
+    def test_more_than_went_by_is_flagged_counted_and_not_charged(self, rig, task, offer, alice, olga, api):
+        rig.finish(offer, elapsed_ms=110_000)
+
+        task.refresh_from_db()
+        assert 100_000 <= task.gpu_ms < 102_000
+        host = api(olga).get(f"/api/v1/hosts/{rig.host_id}/").json()
+        assert (host["overclaims"], [trouble["code"] for trouble in host["troubles"]]) == (1, ["elapsed_too_long"])
+        assert host["overclaimed_at"]
+        event = AuditEvent.objects.get(action="host.overclaim")
+        assert event.after["claimed_ms"] == 110_000
+        assert event.after["attempt"] == offer["id"]
+        assert event.after["metered_ms"] == task.gpu_ms
+
+    @pytest.mark.parametrize("elapsed_ms", [0, 40_000, 100_000, 104_000])
+    def test_less_is_what_an_honest_agent_claims(self, rig, offer, elapsed_ms):
+        rig.finish(offer, elapsed_ms=elapsed_ms)
+        assert (rig.host.overclaims, rig.host.overclaimed_at) == (0, None)
+        assert not AuditEvent.objects.filter(action="host.overclaim").exists()
+
+    def test_a_second_of_a_short_one_is_nothing(self, rig, task):
+        rig.finish(running_on(rig), elapsed_ms=1_500)
+        assert rig.host.overclaims == 0
+
+    def test_one_that_was_lost_is_flagged_too(self, rig, offer):
+        rig.held[offer["id"]]["elapsed_ms"] = 10**9
+        rig.sync()
+        rig.held = {}
+        rig.boot = "another boot"
+        rig.sync()
+        assert Attempt.objects.get().status == "LOST"
+        assert (rig.host.overclaims, Charge.objects.count()) == (1, 0)
+
+    def test_the_same_end_told_twice_counts_once(self, rig, offer):
+        rig.finish(offer, elapsed_ms=10**9)
+        rig.finish(offer, elapsed_ms=10**9)
+        assert rig.host.overclaims == 1
+
+    def test_its_owner_and_staff_see_it(self, rig, offer, olga, root, client):
+        rig.finish(offer, elapsed_ms=10**9)
+        client.force_login(root)
+        said = "claimed over 5 % more time"
+        assert said in client.get(f"/admin/gpus/host/{rig.host_id}/change/").content.decode()
+        assert "elapsed too long" in client.get("/admin/gpus/host/").content.decode()
+        client.force_login(olga)
+        assert said in client.get(f"/hosts/{rig.host_id}/").content.decode()
+        assert said in client.get("/hosts/").content.decode()
 
 
 class TestIdempotence:
@@ -309,6 +361,10 @@ class TestBadInput:
             ("elapsed_ms", -1),
             ("elapsed_ms", 1.5),
             ("elapsed_ms", 2**60),
+            ("elapsed_ms", 2**63),
+            ("elapsed_ms", 2**64),
+            ("elapsed_ms", 10**400),
+            ("elapsed_ms", True),
             ("log_size", -1),
             ("log_sha256", "xyz"),
             ("code", "x" * 65),
