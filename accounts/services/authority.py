@@ -76,6 +76,14 @@ def payer_among(lineage: list[Account]) -> Account:
     return next(row for row in reversed(lineage) if row.pays_from == PaysFrom.SELF or row.parent_id is None)
 
 
+def locked_in_place(account: Account) -> Account:
+    """Lock an account whose place was looked at for who may. Raises AccountMoved where it is elsewhere by now."""
+    here = locked(account)[0]
+    if here.path != account.path:
+        raise AccountMoved(account)
+    return here
+
+
 def locked(*accounts: Account) -> list[Account]:
     """Lock accounts for who moves, caps or closes them, and read them anew; in the order given.
 

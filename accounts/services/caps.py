@@ -13,7 +13,7 @@ from accounts.ledger import services as ledger
 from accounts.ledger.models import Asset, Cap
 from accounts.models import Account, ApprovalThreshold, CapRule, User
 from accounts.periods import period_of
-from accounts.services.authority import kept_lineage, locked, payer_among, require_open, require_over
+from accounts.services.authority import kept_lineage, locked, locked_in_place, payer_among, require_open, require_over
 from accounts.services.organisations import owner_keys_under
 from gaas.audit.history import changed_by
 from gaas.audit.services import record
@@ -44,7 +44,7 @@ def set_cap(*, account: Account, asset: str, period: CapPeriod, limit: int, by: 
         raise Conflict("A cap sits on an account that stands below another; this one has no parent.")
     require_over(account, by, "Capping an account")
     with transaction.atomic():
-        here = locked(account)[0]
+        here = locked_in_place(account)
         require_open(here)
         before = CapRule.objects.filter(account=here, asset=asset, period=period).first()
         was = before.limit if before else None
@@ -146,7 +146,7 @@ def set_threshold(*, account: Account, asset: str, above: int, by: User) -> Appr
     _check_limit(above)
     require_over(account, by, "Setting an approval threshold")
     with transaction.atomic():
-        here = locked(account)[0]
+        here = locked_in_place(account)
         require_open(here)
         before = ApprovalThreshold.objects.filter(account=here, asset=asset).first()
         was = before.above if before else None

@@ -19,6 +19,7 @@ from accounts.services.authority import (
     is_clerk,
     kept_lineage,
     locked,
+    locked_in_place,
     require_open,
     require_over,
     require_role,
@@ -142,7 +143,7 @@ def set_pays_from(*, account: Account, pays_from: str, by: User) -> Account:
     """
     _require_payer_choice(account, pays_from, by)
     with transaction.atomic():
-        here = locked(account)[0]
+        here = locked_in_place(account)
         require_open(here)
         if here.parent_id is None and pays_from == PaysFrom.PARENT:
             raise Conflict("An account without a parent pays for itself.", attr="pays_from")
@@ -218,6 +219,9 @@ def close_account(*, account: Account, by: User, reason: str = "", now: datetime
     require_role(account, by, Role.OWNER, "Closing an account")
     if account.kind != AccountKind.ORGANISATION:
         raise NotAllowed("Only an organisation's account can be closed; a person is switched off by staff.")
+    if came_by_consent(account) and not owns_itself(account, by) and not is_clerk(by):
+        # What it has left goes to the parent, whose owner could help themselves so.
+        raise NotAllowed(f"{account} came below by its own owner's will, and is closed by an owner of its own.")
     with transaction.atomic():
         here = locked(account)[0]
         require_open(here)

@@ -115,6 +115,15 @@ class TestMove:
         assert (answer.status_code, code_of(answer)) == (400, "too_deep")
         assert api(owner).patch(url, {"parent": str(account.parent_id)}, format="json").status_code == 200
 
+    def test_who_pays_is_for_who_manages_where_it_stands_now(self, owner, school, form, head):
+        stale = Account.objects.select_related("parent").get(pk=form.pk)
+        services.move_account(account=form, parent=None, by=owner)
+        other = services.create_account(name="Other", by=owner)
+        Membership.objects.create(account=form, user=owner, role=Role.OWNER)
+        services.move_account(account=Account.objects.get(pk=form.pk), parent=other, by=owner)
+        with pytest.raises(services.AccountMoved):
+            services.set_pays_from(account=stale, pays_from=PaysFrom.PARENT, by=head)
+
     def test_case_54_with_open_holds_it_stays(self, api, owner, school, form, url):
         held = ledger.hold(
             balance=services.hours_balance(school), amount=HOUR, key="h", purpose="task", spender=form.owner_key

@@ -277,6 +277,16 @@ class TestLinked:
             Account.objects.filter(pk=linked.pk).update(pays_from=PaysFrom.PARENT)
             assert say(by, "SELF") == 200
 
+    def test_closing_it_is_its_owners_too(self, ask, accept, kim, people, api):
+        club = services.create_account(name="Club", by=kim)
+        services.grant_hours(account=club, gpu_ms=HOUR, by=None, reason="Own", key="own")
+        ask()
+        accept(account=club)
+        closed = api(people["school_owner"]).post(f"/api/v1/accounts/{club.pk}/close/", {}, format="json")
+        assert closed.status_code == 403
+        assert services.balances_of(club).hours_available == HOUR
+        assert api(kim).post(f"/api/v1/accounts/{club.pk}/close/", {}, format="json").status_code == 200
+
     def test_an_organisation_is_not_moved_on_without_its_owners(self, ask, accept, kim, people, api):
         club = services.create_account(name="Club", by=kim)
         ask()

@@ -1,7 +1,8 @@
 """The one set of rows on which every endpoint is called by everybody (gaas/tests/test_matrix.py).
 
-`lab` stands below `school` and has somebody in each role; `desk` and the empty `spare` stand below `lab`. What
-belongs to the lab has SECRET in its name, so that an answer that tells of it to a stranger gives itself away.
+`lab` stands below `school` and has somebody in each role; `desk`, `club`, which has an owner of its own, and the
+empty `spare` stand below `lab`. What belongs to the lab has SECRET in its name, so that an answer that tells of it
+to a stranger gives itself away.
 """
 
 from __future__ import annotations
@@ -94,6 +95,8 @@ class World:
         spare = Account.objects.create(name=f"{SECRET} spare", parent=lab)
         for role in Role:
             Membership.objects.create(account=lab, user=self.users[role.lower()], role=role)
+        club = Account.objects.create(name=f"{SECRET} club", parent=lab)
+        Membership.objects.create(account=club, user=self.users["deskmate"], role=Role.OWNER)
         mate = Membership.objects.create(account=lab, user=self.users["mate"], role=Role.VIEWER)
         Membership.objects.create(account=desk, user=self.users["deskmate"], role=Role.MEMBER)
         owner, now = self.users["owner"], clock.now()
@@ -104,6 +107,7 @@ class World:
             "school": school,
             "lab": lab,
             "desk": desk,
+            "club": club,
             "spare": spare,
             "mate": mate,
             "cap": accounts.set_cap(
@@ -131,7 +135,7 @@ class World:
         )
         self.rows["letter"] = token
         self.rows["link_letter"] = link = f"link-{uuid4()}"
-        Invitation.objects.create(
+        self.rows["link_invitation"] = Invitation.objects.create(
             account=lab,
             email=self.users["outsider"].email,
             kind=InvitationKind.CHILD,

@@ -100,7 +100,7 @@ class GPU(Row, Decided):
         """Tell whether a user may change this GPU: by permission, or as manager of the owner's account."""
         if user.is_staff and user.has_perm("gpus.change_gpu"):
             return True
-        return (self.host.account.role_of(user) or Role.VIEWER) >= Role.MANAGER
+        return (self.host.account.spending_role_of(user) or Role.VIEWER) >= Role.MANAGER
 
     def list(self, *, by: Any, reason: str = "", now: datetime) -> None:
         """Offer it. The first time is for staff: whoever is charged must be able to trust what it claims to be.

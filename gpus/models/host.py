@@ -149,7 +149,7 @@ class Host(Row, Decided):
         """Tell whether a user may change this host: by permission, or as manager of its account."""
         if user.is_staff and user.has_perm("gpus.change_host"):
             return True
-        return (self.account.role_of(user) or Role.VIEWER) >= Role.MANAGER
+        return (self.account.spending_role_of(user) or Role.VIEWER) >= Role.MANAGER
 
     def activate(self, *, now: datetime) -> None:
         """Take a host that was heard for the first time into service."""
