@@ -17,6 +17,7 @@ from accounts.models import Account, ApprovalThreshold, CapRule, Invitation
 from accounts.pages import family_forms as forms
 from accounts.pages.board import Board
 from accounts.services.authority import is_clerk
+from accounts.services.organisations import came_by_consent
 from gaas.lib import clock
 from gaas.lib.rest.throttles import count_call
 
@@ -178,6 +179,13 @@ class OneAccount(OfAccount):
         services.rename_account(account=self.account, by=self.request.user, **form.cleaned_data)
         return self.done("It has its new name.")
 
+    @property
+    def _may_choose_payer(self) -> bool:
+        if not came_by_consent(self.account):
+            return self.may_limit
+        # Both began it by a letter; either ends it.
+        return self.account.pays_from == PaysFrom.PARENT and (self.may_limit or self.role == Role.OWNER)
+
     def do_unlink(self, form: forms.UnlinkForm) -> HttpResponse:
         services.move_account(account=self.account, parent=None, by=self.request.user)
         seen = Account.objects.visible_to(self.request.user).filter(pk=self.account.pk).exists()
@@ -211,6 +219,7 @@ class OneAccount(OfAccount):
             set_cap=self.form(forms.SetCapForm, period=CapPeriod.MONTH),
             set_threshold=self.form(forms.SetThresholdForm),
             set_pays_from=self.form(forms.PaysFromForm, pays_from=account.pays_from),
+            may_choose_payer=is_open and above is not None and self._may_choose_payer,
             may_unlink=is_open and above is not None and (self.may_own or self._owns_above),
             unlink=self.form(forms.UnlinkForm),
             rename=self.form(forms.RenameForm, name=account.name),

@@ -18,7 +18,7 @@ class LinkForm(forms.Form):
     """Choose one of the accounts that the reader owns by membership, their own first, and who pays."""
 
     account = forms.ChoiceField(label="Which of your accounts")
-    pays_from = forms.ChoiceField(label="Who pays for its tasks", choices=TAKES, required=False)
+    pays_from = forms.ChoiceField(label="Who pays for its tasks", choices=TAKES)
 
     def __init__(self, *args: Any, letter: Invitation, by: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -81,7 +81,10 @@ class TestPage:
         old = Account.history.filter(id=child.pk).earliest()
         url = reverse("admin:accounts_account_simple_history", args=[child.pk, old.pk])
         client.force_login(root)
-        assert client.get(url).status_code == 200
+        page = client.get(url)
+        assert page.status_code == 200
+        assert "there to be read" in page.content.decode()
+        assert 'name="name"' not in page.content.decode()
         assert client.post(url, {"name": "Child", "pays_from": "SELF"}).status_code == 403
         child.refresh_from_db()
         assert child.name == "Renamed"

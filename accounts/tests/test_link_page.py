@@ -60,8 +60,13 @@ class TestLinkPage:
         assert "Let it stand alone" not in text(client.get(f"/accounts/{own.pk}/"))
 
     def test_the_offer_is_taken_up(self, client, kim, token):
-        client.post("/accounts/join/", {"token": token, "account": str(kim.personal_account.pk), "pays_from": "PARENT"})
+        own = kim.personal_account
+        client.post("/accounts/join/", {"token": token, "account": str(own.pk), "pays_from": "PARENT"})
         assert Account.objects.get(person=kim).pays_from == "PARENT"
+        assert "Who pays" in text(client.get(f"/accounts/{own.pk}/"))
+        client.post(f"/accounts/{own.pk}/", {"do": "set_pays_from", "of": "", "pays_from": "SELF"})
+        assert Account.objects.get(person=kim).pays_from == "SELF"
+        assert "Who pays" not in text(client.get(f"/accounts/{own.pk}/"))
 
     def test_another_s_account_is_no_choice(self, client, kim, token, school, lab):
         for account in (lab, school):

@@ -7,6 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.admin import ShowFacets
+from django.contrib.admin.helpers import AdminForm
+from django.contrib.admin.utils import flatten_fieldsets
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -120,6 +122,13 @@ class HistoryAdmin(SimpleHistoryAdmin):
     """Show how a policy stood at each moment, by whom; stand before LeanAdmin. An old version is there to be read."""
 
     history_list_per_page = 50
+    object_history_form_template = "admin/version.html"
+
+    def render_history_view(self, request: HttpRequest, template: str, context: dict[str, Any], **kwargs: Any) -> Any:
+        if shown := context.get("adminform"):
+            names = flatten_fieldsets(shown.fieldsets)
+            context["adminform"] = AdminForm(shown.form, shown.fieldsets, {}, names, model_admin=self)
+        return super().render_history_view(request, template, context, **kwargs)
 
     def history_form_view(
         self, request: HttpRequest, object_id: str, version_id: str, extra_context: Any = None
