@@ -31,6 +31,7 @@ MENU: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("Groups", "groups", "auth.group"),
             ("Log-ins", "key", "accounts.tokenfamily"),
             ("API keys", "vpn_key", "accounts.apikey"),
+            ("Registry log-ins", "deployed_code", "accounts.registrylogin"),
             ("Wrong log-ins", "lock", "axes.accessattempt"),
         ],
     ),

@@ -70,6 +70,7 @@ GROUPS: dict[str, frozenset[str]] = {
         "accounts.delete_membership",
         "accounts.change_invitation",
         "accounts.view_apikey",
+        "accounts.view_registrylogin",
         "accounts.change_apikey",
         "tasks.view_upload",
         "tasks.delete_upload",
@@ -89,6 +90,7 @@ GROUPS: dict[str, frozenset[str]] = {
     | VIEW_OF_PEOPLE
     | {
         "accounts.view_apikey",
+        "accounts.view_registrylogin",
         "accounts.view_budgetalert",
         "accounts.view_tokenfamily",
         "audit.view_auditevent",

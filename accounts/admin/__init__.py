@@ -3,6 +3,7 @@ from accounts.admin.api_keys import ApiKeyAdmin
 from accounts.admin.families import ApprovalThresholdAdmin, BudgetAlertAdmin, CapRuleAdmin, InvitationAdmin
 from accounts.admin.log_in_failures import LogInFailureAdmin
 from accounts.admin.quota_requests import QuotaRequestAdmin
+from accounts.admin.registry_logins import RegistryLoginAdmin
 from accounts.admin.token_families import TokenFamilyAdmin
 from accounts.admin.users import GroupAdmin, UserAdmin
 
@@ -16,6 +17,7 @@ __all__ = [
     "InvitationAdmin",
     "LogInFailureAdmin",
     "QuotaRequestAdmin",
+    "RegistryLoginAdmin",
     "TokenFamilyAdmin",
     "UserAdmin",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.db import connection
+from django.urls import reverse
 
 from accounts import services
 from accounts.models import Account, RegistryLogin
@@ -31,6 +32,20 @@ class TestRegistryLogin:
             assert PASSWORD not in cursor.fetchone()[0]
         assert PASSWORD not in str([event.after for event in AuditEvent.objects.all()])
         assert AuditEvent.objects.filter(action="account.set_registry_login").count() == 1
+
+    def test_staff_see_whose_it_is_and_neither_password_nor_a_way_to_change_it(self, alice, client, root):
+        made = services.set_registry_login(account=alice.personal_account, by=alice, **BODY)
+        client.force_login(root)
+        page = reverse("admin:accounts_registrylogin_change", args=[made.pk])
+        for url in (reverse("admin:accounts_registrylogin_changelist"), page):
+            shown = client.get(url).content.decode()
+            assert "ghcr.io" in shown
+            assert "robot" in shown
+            assert PASSWORD not in shown
+            assert made.password.token not in shown
+        assert client.post(page, {"username": "mine", "password": "guessed"}).status_code == 403
+        made.refresh_from_db()
+        assert (made.username, made.password.open()) == ("robot", PASSWORD)
 
     def test_the_next_one_for_a_registry_takes_its_place(self, alice, api, path):
         api(alice).post(path, BODY)
