@@ -99,13 +99,15 @@ class ContainerExecutor(Supervised):
     # -- one attempt
 
     def adopt(self, attempts: list[Attempt]) -> None:
-        """Remove the containers of attempts that are not held, as soon as the engine answers."""
-        self._held = {attempt.id for attempt in attempts}
-        if not self._reap():
-            threading.Thread(target=self._reap_later, name="reap", daemon=True).start()
+        """Remove the containers of attempts that are not held, as soon as the engine answers.
 
-    def _reap_later(self) -> None:
-        while not self.agent.closing.wait(REAP_SECONDS) and not self._reap():
+        Beside the loop: a slow engine must not hold up the first sync, on which the leases of all attempts depend.
+        """
+        self._held = {attempt.id for attempt in attempts}
+        threading.Thread(target=self._reap_until_done, name="reap", daemon=True).start()
+
+    def _reap_until_done(self) -> None:
+        while not self._reap() and not self.agent.closing.wait(REAP_SECONDS):
             pass
 
     def _reap(self) -> bool:

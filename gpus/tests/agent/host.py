@@ -86,7 +86,8 @@ class Host:
         """Start the agent and wait for its first sync."""
         before = len(self.peer.syncs)
         process = self.start(*flags)
-        self.peer.until(lambda: len(self.peer.syncs) > before or process.poll() is not None, what="the first sync")
+        # An engine of containers is asked what it can before that; on a busy machine it takes its time.
+        self.peer.until(lambda: len(self.peer.syncs) > before or process.poll() is not None, 60, "the first sync")
         assert process.poll() is None, self.said()
         return self
 
