@@ -20,9 +20,8 @@ log = logging.getLogger("gaas.agent")
 
 GATHER_SECONDS = 0.1  # what is assigned together comes no further apart than this
 MOST_GATHER_SECONDS = 1.0
-NODES_SECONDS = 15.0
 IDLE_SECONDS = 60.0  # between looks at the queue while nothing of ours should be in it
-FORGET_NODES_SECONDS = 120.0  # after so long without an answer no GPU is offered any more
+FORGET_NODES_SECONDS = 105.0  # so long after a look was due and not answered, no GPU is offered any more
 STRANGE_LOOKS = 2
 
 
@@ -97,7 +96,8 @@ class Cluster:
 
     def partition(self) -> Partition:
         """Give what there is; nothing once Slurm has been silent for long, so that nothing more is assigned."""
-        if self._partition is None or time.monotonic() - self._nodes_at > FORGET_NODES_SECONDS:
+        old = time.monotonic() - self._nodes_at - self.settings.nodes_seconds
+        if self._partition is None or old > FORGET_NODES_SECONDS:
             return Partition()
         return self._partition
 
@@ -107,7 +107,7 @@ class Cluster:
         jobs_at = nodes_at = float("-inf")
         while True:
             now = time.monotonic()
-            if now - nodes_at >= NODES_SECONDS or (self._partition is None and now - nodes_at >= 1):
+            if now - nodes_at >= self.settings.nodes_seconds or (self._partition is None and now - nodes_at >= 1):
                 nodes_at = now
                 self._read_nodes()
             period = self.settings.poll_seconds if self._held() else IDLE_SECONDS

@@ -43,6 +43,7 @@ class SlurmSettings:
     bind_nodes: bool = True  # ask for the very node whose GPUs were assigned
     device_nodes: str = "/dev/nvidia{index}"  # of real GPUs, by Slurm's index
     poll_seconds: float = 2.0
+    nodes_seconds: float = 15.0  # between looks at which nodes and GPUs there are
     command_seconds: float = 30.0  # how long one command of Slurm may take
     settle_seconds: float = 5.0  # how late the shared folder may show what a node wrote
     go_seconds: float = 120.0  # how long a job waits on its node for the server's permission
@@ -67,7 +68,8 @@ def read(section: Any) -> SlurmSettings:
     for name in ("shared_dir", "conf", "bin_dir"):
         if (value := getattr(settings, name)) and not _PATH.fullmatch(value):
             raise SlurmSettingError(f"slurm.{name}: give a whole path without blanks, quotes or %")
-    for name in ("cpus_per_gpu", "memory_mib_per_gpu", "poll_seconds", "command_seconds", "go_seconds"):
+    seconds = ("poll_seconds", "nodes_seconds", "command_seconds", "go_seconds")
+    for name in ("cpus_per_gpu", "memory_mib_per_gpu", *seconds):
         if getattr(settings, name) <= 0:
             raise SlurmSettingError(f"slurm.{name}: give a number above 0")
     if not re.fullmatch(r"[^\s\0'\"\\$`;&|<>()]+", settings.python):
