@@ -10,6 +10,9 @@ PYTEST := $(PYTHON) -m pytest
 JOBS ?= 2
 # More for pytest, as in: make test ARGS="accounts -k hours"
 ARGS ?=
+# What test-systems leaves out of each target below, and the target alone does not: what is long, or `make test` has run.
+SMOKE :=
+test-systems: SMOKE := -m "systems and not long"
 # Where a job must not pick up what a developer's shell or .env says.
 SQLITE := env -u DATABASE_URL -u DATABASE_DIRECT_URL -u BROKER_URL
 COVERAGE_FLOOR := 85
@@ -34,7 +37,7 @@ test: dev ## Unit, API, property and race tests on SQLite and on PostgreSQL wher
 	@$(SQLITE) $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ARGS)
 	@$(PYTHON) tests/peers.py postgresql -- $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ARGS)
 
-test-systems: dev test-service test-brokers test-chaos test-partitions test-files test-browser test-chain test-docker test-containers test-slurm test-schema test-escapes ## Everything that needs a real peer beside it or takes long
+test-systems: dev test-service test-brokers test-chaos test-partitions test-files test-browser test-chain test-docker test-containers test-slurm test-schema test-escapes ## What needs a real peer beside it, in short: each by its own name runs everything
 
 test-brokers: dev ## Separate processes on PostgreSQL with Redis and with RabbitMQ; four workers of one server
 	@$(PYTEST) -m systems -rs tests/systems/test_brokers.py tests/systems/test_four_workers.py $(ARGS)
@@ -43,35 +46,35 @@ test-chaos: dev ## Kill server, worker and agent at random; every task must end 
 	@$(PYTEST) -m systems -rs -s tests/systems/test_chaos.py $(ARGS)
 
 test-partitions: dev ## Cut, deafen and slow the wires to hosts; restart servers and the database; let clocks jump
-	@$(PYTEST) -m systems -rs -s tests/systems/test_partitions.py $(ARGS)
+	@$(PYTEST) -m systems -rs -s tests/systems/test_partitions.py $(SMOKE) $(ARGS)
 
 test-chaos-200: dev ## The same with 200 tasks and 30 kills
 	@CHAOS_TASKS=200 CHAOS_KILLS=30 $(PYTEST) -m systems -rs -s tests/systems/test_chaos.py $(ARGS)
 
 test-files: dev ## Uploads, inputs, results and checkpoints through a whole house
-	@$(PYTEST) -m systems -rs tests/systems/test_files.py $(ARGS)
+	@$(PYTEST) -m systems -rs tests/systems/test_files.py $(SMOKE) $(ARGS)
 
 test-browser: dev ## Walk through the admin and the API in Chromium
 	@$(PYTEST) -m systems -rs tests/systems/test_browser.py tests/systems/test_browser_pages.py \
 	    tests/systems/test_browser_accounts.py tests/systems/test_sign_in.py tests/systems/test_live_log.py $(ARGS)
 
 test-chain: dev ## Payments on a real EVM node, which npm brings
-	@$(SQLITE) $(PYTEST) -m systems -rs tests/systems/test_chain.py $(ARGS)
+	@$(SQLITE) $(PYTEST) -m systems -rs tests/systems/test_chain.py $(SMOKE) $(ARGS)
 
 test-docker: dev ## Build the image and run it; needs an engine, or root and dockerd
 	@$(PYTEST) -m systems -rs -s tests/systems/test_image.py tests/systems/test_roles.py $(ARGS)
 
 test-slurm: dev ## Run, end and lose jobs on a real Slurm cluster of three nodes; needs root and slurm-wlm
-	@$(PYTEST) -m systems -rs tests/systems/test_slurm.py $(ARGS)
+	@$(PYTEST) -m systems -rs tests/systems/test_slurm.py $(SMOKE) $(ARGS)
 
 test-containers: dev ## Run tasks in containers of Docker and of Podman; needs root, dockerd, podman and busybox-static
-	@$(PYTEST) -m systems -rs tests/systems/test_containers.py $(ARGS)
+	@$(PYTEST) -m systems -rs tests/systems/test_containers.py $(SMOKE) $(ARGS)
 
 test-service: dev ## Requests to programs that serve, over one live process and over two
-	@$(PYTEST) -m systems -rs tests/systems/test_service.py $(ARGS)
+	@$(PYTEST) -m systems -rs tests/systems/test_service.py $(SMOKE) $(ARGS)
 
 test-escapes: dev ## What programs try against their host, under a real bubblewrap: reach, limits, hostile output
-	@$(PYTEST) -rs gpus/tests/agent/test_sandbox.py gpus/tests/agent/test_limits.py tests/systems/test_escapes.py $(ARGS)
+	@$(PYTEST) -rs gpus/tests/agent/test_sandbox.py gpus/tests/agent/test_limits.py tests/systems/test_escapes.py $(SMOKE) $(ARGS)
 
 test-schema: dev ## Send what the API document allows and forbids, as nobody, a user and staff
 	@$(SQLITE) $(PYTEST) -m systems -rs tests/systems/test_schema.py $(ARGS)

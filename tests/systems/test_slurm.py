@@ -40,7 +40,7 @@ class SlurmHost(Host):
         folder.mkdir(exist_ok=True)
         super().__init__(peer, folder, mode=mode)
         self.slurm = slurm
-        self.config.write_text(self.config.read_text() + slurm.section(**section))
+        self.config.write_text(self.config.read_text() + slurm.section(nodes_seconds=1.0, **section))
 
     def run(self, *flags: str) -> SlurmHost:
         super().run(*flags)
@@ -284,6 +284,7 @@ class TestRecovery:
         assert [job["key"] for job in host.slurm.jobs() if work.assignment.id in job["name"]] == [key]
         assert (work.starts, host.starts(work)) == (1, 1)
 
+    @pytest.mark.long
     def test_a_restart_of_the_controller_hurts_nothing(self, make):
         host = make().run()
         one = host.offer("echo ready; sleep 6; echo done")
@@ -298,7 +299,8 @@ class TestRecovery:
         assert ended(host, other)["outcome"] == "SUCCEEDED"
         assert (host.starts(one), host.starts(other)) == (1, 1)
 
-    def test_a_lost_node_is_the_hosts_fault_and_its_program_is_ended(self, make):
+    @pytest.mark.parametrize("by", ["operator", pytest.param("silence", marks=pytest.mark.long)])
+    def test_a_lost_node_is_the_hosts_fault_and_its_program_is_ended(self, make, by):
         host = make().run()
         this = mark()
         [gpu] = [gpu["uuid"] for gpu in host.gpus() if gpu["uuid"].endswith("n1-0")]
@@ -306,6 +308,8 @@ class TestRecovery:
         host.until_running(work)
         host.slurm.kill("n1")
         try:
+            if by == "operator":  # who need not wait until Slurm misses the node
+                host.slurm.command("scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=lost")
             end = ended(host, work)
             assert (end["outcome"], end["fault"], end["code"]) == ("FAILED", "host", "node_failed")
             assert not is_running(this)
@@ -336,6 +340,7 @@ class TestRecovery:
         ]
         assert (work.starts, host.starts(work)) == (1, 1)
 
+    @pytest.mark.long
     def test_a_node_without_news_ends_its_program(self, make):
         host = make(timers=Timers(lease_seconds=2, fence_seconds=4, sync_busy_seconds=0.5, sync_idle_seconds=0.5)).run()
         this = mark()
@@ -372,6 +377,7 @@ class TestDoctor:
         assert "ok    partition  gpu: 6 GPUs on 3 nodes" in said
         assert "found the shared folder, Python" in said
 
+    @pytest.mark.long
     def test_it_names_what_mends_a_fault(self, make):
         assert "mend it: scontrol ping" in _doctor(make(conf="/nonexistent/slurm.conf", command_seconds=3))
         assert "mend it: install -d" in _doctor(make(shared_dir="/nonexistent/shared"))
