@@ -47,6 +47,6 @@ def registry_login(*, account: Account, server: str) -> dict[str, str] | None:
     lineage = [account.pk, *reversed(account.ancestor_ids)]
     found = {row.account_id: row for row in RegistryLogin.objects.filter(account__in=lineage, server=server)}
     nearest = next((found[pk] for pk in lineage if pk in found), None)
-    if nearest is None:
+    if nearest is None or nearest.password is None:
         return None
     return {"server": server, "username": nearest.username, "password": nearest.password.open()}
