@@ -11,6 +11,8 @@ from typing import ParamSpec, TypeVar
 
 from django.db import IntegrityError, OperationalError, connection, transaction
 
+from gaas.lib.errors import DomainError
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -18,6 +20,27 @@ TRIES = 8
 # PostgreSQL: serialization_failure, deadlock_detected, lock_not_available.
 _SQLSTATES = {"40001", "40P01", "55P03"}
 _SQLITE_CODES = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_DISK_FULL = "53100"  # PostgreSQL: disk_full
+
+
+class DatabaseFull(DomainError):
+    """State that the database has no room for what was to be written."""
+
+    status = 503
+    code = "database_full"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "There is no room to write it at the moment. Try again; staff look after it.", headers={"Retry-After": "10"}
+        )
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether the database found no room on its disk."""
+    cause = error.__cause__
+    if isinstance(cause, sqlite3.Error):
+        return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_FULL
+    return getattr(cause, "sqlstate", None) == _DISK_FULL
 
 
 def is_transient(error: BaseException) -> bool:

@@ -17,7 +17,6 @@ box/              the folders that the program sees: work, output, input, checkp
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import re
@@ -30,6 +29,8 @@ from .clock import boottime
 from .protocol import ENDED, PREPARING, RUNNING, Assignment, Body, WireError
 
 CONTAINER = "container.json"
+# Room on the disk for a stop and an end when programs have taken all the rest.
+RESERVE, RESERVE_BYTES = "reserve", 64 * 1024
 FOLDERS = ("work", "output", "input", "checkpoint", "serve", "tmp")
 _SAFE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
 
@@ -103,6 +104,7 @@ class Attempt:
         for name in ("box", *(f"box/{folder}" for folder in FOLDERS)):
             (part / name).mkdir(mode=0o755)
         durable.write_json(part / "assignment.json", assignment.to_wire())
+        durable.write(part / RESERVE, os.urandom(RESERVE_BYTES), durable=False)
         os.rename(part, attempts / assignment.id)
         durable.sync_folder(attempts)
         return cls(attempts / assignment.id, assignment)
@@ -164,14 +166,25 @@ class Attempt:
 
     def keep_exit(self, ended: Exit) -> None:
         """Write how it ended. On a full disk what the program needs no more gives way: its end is worth more."""
-        try:
-            durable.write_json(self.folder / "exit.json", asdict(ended))
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            for name in ("tmp", "work"):
+        for name in ("tmp", "work", "output"):
+            try:
+                self._write("exit.json", asdict(ended))
+                return
+            except OSError as error:
+                if error.errno not in durable.NO_ROOM:
+                    raise
                 durable.erase(self.folder / "box" / name)
-            durable.write_json(self.folder / "exit.json", asdict(ended))
+        self._write("exit.json", asdict(ended))
+
+    def _write(self, name: str, value: dict[str, Any]) -> None:
+        """Write a word that must not be lost, at a full disk into the room that was kept for it."""
+        try:
+            durable.write_json(self.folder / name, value)
+        except OSError as error:
+            if error.errno not in durable.NO_ROOM:
+                raise
+            (self.folder / RESERVE).unlink(missing_ok=True)
+            durable.write_json(self.folder / name, value)
 
     @property
     def state(self) -> str:
@@ -212,7 +225,7 @@ class Attempt:
         if asked is not None and grace_ms >= asked["grace_ms"]:
             return
         with contextlib.suppress(FileNotFoundError):
-            durable.write_json(self.folder / "stop", {"reason": reason, "grace_ms": max(0, grace_ms)})
+            self._write("stop", {"reason": reason, "grace_ms": max(0, grace_ms)})
 
     def stop_asked(self) -> dict[str, Any] | None:
         asked = durable.read_json(self.folder / "stop")
@@ -235,7 +248,9 @@ class Attempt:
             return self.assignment.log_offset
 
     def keep_shipped(self, offset: int) -> None:
-        durable.write(self.folder / "shipped", str(offset).encode(), durable=False)
+        """Note how far the server is: a hint, which a full disk may well lose."""
+        with contextlib.suppress(OSError):
+            durable.write(self.folder / "shipped", str(offset).encode(), durable=False)
 
     def remove(self) -> None:
         """Forget the attempt. It leaves its name first, so that a half-removed one is never loaded."""

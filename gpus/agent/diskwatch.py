@@ -107,6 +107,11 @@ class DiskWatch:
         self.excess: str | None = None
         self.was_full = is_full(folder)
 
+    def found_full(self) -> bool:
+        """Say whether the disk was seen to be full, or is: a program may fill it and go before the next look."""
+        self.was_full = self.was_full or is_full(self._folder)
+        return self.was_full
+
     def step(self) -> None:
         """Go on for some milliseconds; after a whole walk rest for a second."""
         now = time.monotonic()

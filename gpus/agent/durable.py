@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def sync_folder(folder: Path) -> None:
@@ -27,12 +31,17 @@ def write(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-    with os.fdopen(fd, "wb") as out:
-        out.write(data)
-        if durable:
-            out.flush()
-            os.fsync(out.fileno())
-    os.replace(part, path)
+    try:
+        with os.fdopen(fd, "wb") as out:
+            out.write(data)
+            if durable:
+                out.flush()
+                os.fsync(out.fileno())
+        os.replace(part, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
     if durable:
         sync_folder(path.parent)
 
@@ -40,6 +49,18 @@ def write(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -
 def write_json(path: Path, value: Any, *, mode: int = 0o600, durable: bool = True) -> None:
     """Replace a file by a JSON value in one step."""
     write(path, json.dumps(value).encode(), mode=mode, durable=durable)
+
+
+def overwrite(path: Path, data: bytes) -> None:
+    """Write a JSON object into a file that is there, which takes no room. Meanwhile readers find nothing readable."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.pwrite(fd, b"!", 0)
+        os.pwrite(fd, data[1:], 1)
+        os.ftruncate(fd, len(data))
+        os.pwrite(fd, data[:1], 0)
+    finally:
+        os.close(fd)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

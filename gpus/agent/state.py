@@ -13,6 +13,7 @@ Where other machines run the programs, attempts/ and lease.json lie in a folder 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import uuid
 from dataclasses import asdict, dataclass
@@ -127,11 +128,18 @@ class State:
         return self._seq
 
     def keep_lease(self, deadline: float) -> None:
-        """Let programs run until `deadline` on the boot clock; supervisors read it."""
+        """Let programs run until `deadline` on the boot clock; supervisors read it.
+
+        On a full disk into the old one: a program that fills it must not end all others by their fence.
+        """
         left = deadline - clock.boottime()
-        durable.write_json(
-            self.lease_path, {"deadline_boottime": deadline, "left_seconds": round(left, 3)}, durable=False
-        )
+        lease = {"deadline_boottime": deadline, "left_seconds": round(left, 3)}
+        try:
+            durable.write_json(self.lease_path, lease, durable=False)
+        except OSError as error:
+            if error.errno not in durable.NO_ROOM or not self.lease_path.exists():
+                raise
+            durable.overwrite(self.lease_path, json.dumps(lease).encode())
 
     def lease_deadline(self) -> float | None:
         return read_lease(self.lease_path)

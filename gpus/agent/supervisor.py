@@ -223,7 +223,7 @@ class Supervisor:
         if exit_code == 0:
             return self._exit(SUCCEEDED, FAULT_NONE, "", "", 0)
         ending = self.program.ending(exit_code)
-        if ending.fault == FAULT_USER and ending.code == "exit_code" and self.disk.was_full:
+        if ending.fault == FAULT_USER and ending.code == "exit_code" and self.disk.found_full():
             detail = f"The host's disk was full while the program ran. {ending.detail}"
             return self._exit(FAILED, FAULT_HOST, "disk", detail, exit_code)
         return self._exit(FAILED, ending.fault, ending.code, ending.detail, exit_code)

@@ -157,6 +157,7 @@ def _keep(file: StoredFile, spool: Any, size: int, guard: Callable[[], object]) 
         key = default_storage.save(piece.key, File(spool))
     except Exception as error:
         log.exception("a file cannot be kept")
+        drop([piece])  # a try that left a half takes the last room of a full disk
         raise StorageAway from error
     if key != piece.key:
         raise RuntimeError("the storage has an object under a random key already")

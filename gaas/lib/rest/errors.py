@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from django.conf import settings
 from django.core import signals
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.db import OperationalError
 from django.http import UnreadablePostError
 from django.utils.log import log_response
 from drf_standardized_errors.formatter import ExceptionFormatter
@@ -18,6 +20,9 @@ from rest_framework.response import Response
 from gaas.lib import context
 from gaas.lib.errors import DomainError
 from gaas.lib.rest.refusals import DETAIL_OF_500, BadRequest, BodyTooLarge
+from gaas.lib.retry import DatabaseFull, is_disk_full
+
+log = logging.getLogger("error")
 
 SHAPED = frozenset({"json", "api"})
 
@@ -38,6 +43,9 @@ class Handler(ExceptionHandler):
     def convert_known_exceptions(self, exc: Exception) -> Exception:
         if isinstance(exc, DomainError):
             return Refused(exc)
+        if isinstance(exc, OperationalError) and is_disk_full(exc):
+            log.critical("the database has no room: %s", exc)
+            return Refused(DatabaseFull())
         if isinstance(exc, RequestDataTooBig):
             return BodyTooLarge(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
         if isinstance(exc, (SuspiciousOperation, UnreadablePostError)):
