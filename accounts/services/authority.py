@@ -34,6 +34,16 @@ def require_role(account: Account, by: User, least: Role, what: str) -> None:
         raise NotAllowed(f"{what} takes the role of {article} {least.label.lower()} of {account}.")
 
 
+def refuse_own_gain(account: Account, by: User, least: Role) -> None:
+    """Raise NotAllowed for staff who would get by their permission what no role here gives them.
+
+    Whoever may put others' roles right could else reach any account's hours in two steps; a superuser may anyway.
+    """
+    role = account.role_of(by)
+    if (role is None or role < least) and not by.is_superuser:
+        raise NotAllowed("Staff put accounts right for others, not for themselves: ask one of your colleagues.")
+
+
 def require_spending(account: Account, by: User, least: Role, what: str) -> None:
     """Do as require_role for what spends from the account or lets others do so; see Account.spending_role_of."""
     role = account.spending_role_of(by)

@@ -12,7 +12,14 @@ from django.db import transaction
 from accounts.choices import AccountKind, Role
 from accounts.models import Account, Invitation, Membership, User
 from accounts.querysets import InvitationQuerySet, normal_email
-from accounts.services.authority import is_clerk, locked, require_open, require_role, require_spending
+from accounts.services.authority import (
+    is_clerk,
+    locked,
+    refuse_own_gain,
+    require_open,
+    require_role,
+    require_spending,
+)
 from accounts.services.organisations import NoOwner, has_owner
 from accounts.services.register import check_verified
 from gaas.audit.services import record
@@ -51,6 +58,8 @@ def invite(*, account: Account, email: str, role: Role, by: User, now: datetime)
     require_spending(account, by, Role.MANAGER, f"Inviting {_a(role)}")
     check_verified(by, is_needed=True)
     email = normal_email(email)
+    if email == by.email:
+        refuse_own_gain(account, by, Role.MANAGER)
     token = secrets.token_urlsafe(32)
     with transaction.atomic():
         here = locked(account)[0]
@@ -150,6 +159,8 @@ def add_member(*, account: Account, user: User, role: Role, by: User) -> Members
     """Have staff make somebody a member without a letter. Raises NotAllowed for others, AlreadyMember."""
     if not is_clerk(by):
         raise NotAllowed("Invite people by mail; only staff add them.")
+    if user.pk == by.pk:
+        refuse_own_gain(account, by, Role.OWNER)
     with transaction.atomic():
         here = locked(account)[0]
         require_open(here)
@@ -169,6 +180,8 @@ def change_role(*, membership: Membership, role: Role, by: User) -> Membership:
     require_role(membership.account, by, Role.OWNER, "Changing a role")
     with transaction.atomic():
         here, stored = _stored(membership)
+        if stored.user_id == by.pk and role > Role(stored.role):
+            refuse_own_gain(here, by, Role.OWNER)
         before, stored.role = stored.role, role
         if before != role:
             _refuse_for_person(here, stored)

@@ -20,6 +20,7 @@ from accounts.services.authority import (
     kept_lineage,
     locked,
     locked_in_place,
+    refuse_own_gain,
     require_open,
     require_over,
     require_role,
@@ -300,6 +301,8 @@ def _require_mover(account: Account, parent: Account | None, by: User) -> None:
     if parent is None:
         return
     require_role(parent, by, Role.MANAGER, "Taking in an account")
+    if parent.role_of(by) is not None:
+        refuse_own_gain(account, by, Role.OWNER)
     if owns_itself(account, by) or is_clerk(by) or not account.memberships.filter(role=Role.OWNER).exists():
         return
     owned = by.memberships.filter(account__in=account.ancestor_ids, role=Role.OWNER).values_list("account", flat=True)
