@@ -16,7 +16,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import quote
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx
 from django.conf import settings
@@ -25,6 +25,7 @@ from django.db import DatabaseError
 from gaas.feeds import Pool
 from gaas.lib import clock, tickets
 from gaas.raw import Exchange, Gone
+from gaas.relay import MAX_HEADERS, Broken, Call, Relay, TooLarge
 from gpus.agent import frames
 from tasks.services import relays
 
@@ -32,112 +33,19 @@ AGENTS = "/api/agent/v1/relay/"
 HOP = "/api/live/v1/relay/"
 CLOSE_SECONDS = 5
 HEAD_SECONDS = 600.0
-MAX_HEADERS = 100
 
 _AGENT_PATH = re.compile(rf"{AGENTS}([0-9a-f-]{{36}})/?", re.ASCII)
 _HOP_PATH = re.compile(rf"{HOP}([0-9a-f-]{{36}})(/.*)", re.ASCII)
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
-_BREAKS = re.compile(rb"[\r\n\0]")
 _SERVICE_PATH = re.compile(r"/api/v1/tasks/([0-9a-f-]{36})/service(/.+)")
-# A caller's credential is for this platform and not for the program; what a program sets is for nobody's browser.
+# A caller's credential is for this platform and not for the program.
 _NOT_IN = frozenset({"authorization", "cookie", "host", "forwarded", "x-gaas-hop", "content-length"})
-_NOT_OUT = frozenset(
-    {"set-cookie", "x-request-id", "content-security-policy", "clear-site-data", "service-worker-allowed"}
+_OF_THE_HOP = frozenset(
+    {b"x-request-id", b"transfer-encoding", b"connection", b"date", b"server", b"access-control-allow-origin"}
 )
-_OF_THE_HOP = frozenset({b"x-request-id", b"transfer-encoding", b"connection", b"date", b"server"})
 # A page that a program sends must not act as this house.
 _HARMLESS = [(b"content-security-policy", b"sandbox"), (b"x-content-type-options", b"nosniff")]
 
 log = logging.getLogger("app")
-
-
-class Broken(Exception):
-    """State why an answer does not come."""
-
-
-class Call:
-    """One request on its way; the relay's reader fills it."""
-
-    def __init__(self) -> None:
-        self.head: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self.parts: asyncio.Queue[bytes | Broken | None] = asyncio.Queue()
-        self.credit = frames.WINDOW
-        self.waiting = 0  # bytes in `parts`
-        self.more = asyncio.Event()
-
-    def fail(self, why: str) -> None:
-        if not self.head.done():
-            self.head.set_exception(Broken(why))
-        self.parts.put_nowait(Broken(why))
-        self.more.set()
-
-
-class Relay:
-    """The WebSocket of one attempt."""
-
-    def __init__(self, attempt: str, epoch: int, send: Any) -> None:
-        self.attempt, self.epoch = attempt, epoch
-        self.connection = uuid4()
-        self.calls: dict[int, Call] = {}
-        self.is_closed = False
-        self._send, self._sending = send, asyncio.Lock()
-        self._last = 0
-
-    def open(self) -> tuple[int, Call]:
-        if self.is_closed:
-            raise Broken("the host's connection was closed")
-        self._last = (self._last % (2**32 - 1)) + 1
-        call = self.calls[self._last] = Call()
-        return self._last, call
-
-    async def send(self, frame: bytes) -> None:
-        if self.is_closed:
-            raise Broken("the host's connection was closed")
-        async with self._sending:
-            await self._send({"type": "websocket.send", "bytes": frame})
-
-    def take(self, message: object) -> None:
-        """Take a frame of the agent, which is as little trusted as anyone."""
-        kind, id_, payload = frames.unpack(message)
-        call = self.calls.get(id_)
-        if call is None:
-            return
-        if kind == frames.OPEN:
-            if not call.head.done():
-                call.head.set_result(_answer_head(payload))
-        elif kind == frames.DATA:
-            call.waiting += len(payload)
-            if call.waiting > frames.WINDOW:
-                raise frames.BadFrame("more of a body than there was credit for")
-            call.parts.put_nowait(payload)
-        elif kind == frames.END:
-            call.parts.put_nowait(None)
-        elif kind == frames.CREDIT:
-            call.credit = min(call.credit + frames.credit_of(payload), frames.WINDOW)
-            call.more.set()
-        else:
-            call.fail(payload[:500].decode("utf-8", "replace"))
-
-    def close(self) -> None:
-        self.is_closed = True
-        for call in self.calls.values():
-            call.fail("the host's connection was closed")
-        self.calls.clear()
-
-
-def _answer_head(payload: bytes) -> dict[str, Any]:
-    """Read an answer's status and headers; raises BadFrame for what no HTTP server could pass on."""
-    try:
-        head = json.loads(payload)
-        status, headers = head["status"], [(str(name), str(value)) for name, value in head["headers"]]
-        if type(status) is not int or not 200 <= status <= 599 or len(headers) > MAX_HEADERS:
-            raise ValueError
-        raw = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in frames.end_to_end(headers)]
-        if not all(_NAME.fullmatch(name) and not _BREAKS.search(value) for name, value in raw):
-            raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise frames.BadFrame("an answer's head is not of this protocol") from error
-    return {"status": status, "headers": [pair for pair in raw if pair[0].decode() not in _NOT_OUT]}
 
 
 class Relays:
@@ -182,15 +90,17 @@ class Relays:
             return
         await send({"type": "websocket.accept"})
         exchange.status, exchange.user = 101, f"host {host}"
+        self._relays[attempt] = relay
         if older is not None:
             older.close()
-        self._relays[attempt] = relay
+        relay.reading = asyncio.ensure_future(_read(relay, receive))
         try:
-            while not relay.is_closed:
-                message = await receive()
-                if message["type"] == "websocket.disconnect":
-                    break
-                relay.take(message.get("bytes"))
+            await asyncio.wait({relay.reading})
+            if relay.reading.cancelled():  # ended from this side; no send gets through while something reads
+                with contextlib.suppress(Exception):
+                    await send({"type": "websocket.close", "code": 1001})
+            else:
+                relay.reading.result()
         except frames.BadFrame as bad:
             log.warning("relay of attempt %s: %s", attempt, bad)
             with contextlib.suppress(Exception):
@@ -228,6 +138,10 @@ class Relays:
                 await self._serve(exchange)
         except Gone:
             pass
+        except TooLarge:
+            if not exchange.status:
+                detail = f"The body is larger than {settings.SERVICE_BODY_BYTES} bytes. Send less."
+                await exchange.refuse(413, "body_too_large", detail)
         except (Broken, DatabaseError, httpx.HTTPError) as error:
             log.info("a service did not answer: %s", error)
             if not exchange.status:
@@ -247,9 +161,7 @@ class Relays:
             return
         length = exchange.header(b"content-length")
         if length.isdigit() and int(length) > settings.SERVICE_BODY_BYTES:
-            detail = f"The body is larger than {settings.SERVICE_BODY_BYTES} bytes. Send less."
-            await exchange.refuse(413, "body_too_large", detail)
-            return
+            raise TooLarge
         attempt = json.loads(body)["attempt"]
         rest = _with_query(path[2], exchange)
         relay = self._relays.get(attempt)
@@ -298,6 +210,10 @@ class Relays:
             await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
             if answer.done():
                 answer.result()
+            else:
+                await asyncio.wait({body}, timeout=1)
+                if body.done() and isinstance(why := body.result(), TooLarge):
+                    raise why
         finally:
             is_over = answer.done() and not answer.cancelled() and answer.exception() is None
             for task in (body, answer, left):
@@ -330,7 +246,10 @@ class Relays:
         headers += [("x-request-id", exchange.request_id)]
         gone = asyncio.Event()
         request = self._client.build_request(
-            exchange.scope["method"], f"{url}{HOP}{attempt}{path}", headers=headers, content=_body_of(exchange, gone)
+            exchange.scope["method"],
+            f"{url}{HOP}{attempt}{_opaque(path)}",
+            headers=headers,
+            content=_body_of(exchange, gone),
         )
 
         async def stream() -> None:
@@ -348,11 +267,19 @@ class Relays:
         streaming, left = asyncio.ensure_future(stream()), asyncio.ensure_future(gone.wait())
         try:
             await asyncio.wait({streaming, left}, return_when=asyncio.FIRST_COMPLETED)
+            if gone.is_set():
+                # A body that broke says why; who left a moment ago gets no answer any more.
+                await asyncio.wait({streaming}, timeout=1)
             if streaming.done():
                 streaming.result()
         finally:
             streaming.cancel()
             left.cancel()
+
+
+async def _read(relay: Relay, receive: Any) -> None:
+    while (message := await receive())["type"] != "websocket.disconnect":
+        relay.take(message.get("bytes"))
 
 
 def _for_program(exchange: Exchange) -> list[tuple[str, str]]:
@@ -364,7 +291,14 @@ def _for_program(exchange: Exchange) -> list[tuple[str, str]]:
 
 def _with_query(path: str, exchange: Exchange) -> str:
     query = exchange.scope["query_string"].decode("latin-1")
-    return quote(path, safe="/:@!$&'()*+,;=~-._%") + (f"?{query}" if query else "")
+    return quote(path, safe="/:@!$&'()*+,;=~-._") + (f"?{query}" if query else "")
+
+
+def _opaque(path: str) -> str:
+    """Write `.` and `..` so that the HTTP client does not take them for steps, out of the relay's own address."""
+    path, mark, query = path.partition("?")
+    parts = (part.replace(".", "%2E") if part in (".", "..") else part for part in path.split("/"))
+    return "/".join(parts) + mark + query
 
 
 async def _body_of(exchange: Exchange, gone: asyncio.Event) -> AsyncIterator[bytes]:
@@ -379,7 +313,7 @@ async def _body_of(exchange: Exchange, gone: asyncio.Event) -> AsyncIterator[byt
         size += len(part)
         if size > settings.SERVICE_BODY_BYTES:
             gone.set()
-            raise Broken("the body is too large")
+            raise TooLarge
         for begin in range(0, len(part), frames.CHUNK):
             yield part[begin : begin + frames.CHUNK]
     asyncio.ensure_future(_watch(exchange, gone))  # noqa: RUF006
@@ -391,16 +325,18 @@ async def _watch(exchange: Exchange, gone: asyncio.Event) -> None:
         gone.set()
 
 
-async def _send_body(exchange: Exchange, relay: Relay, id_: int, call: Call, gone: asyncio.Event) -> None:
+async def _send_body(exchange: Exchange, relay: Relay, id_: int, call: Call, gone: asyncio.Event) -> Broken | None:
+    """Send a request's body as there is credit for it; give what broke it."""
     try:
         async for part in _body_of(exchange, gone):
             while call.credit < len(part):
                 call.more.clear()
                 await call.more.wait()
                 if relay.is_closed:
-                    return
+                    return None
             call.credit -= len(part)
             await relay.send(frames.pack(frames.DATA, id_, part))
         await relay.send(frames.pack(frames.END, id_))
-    except Broken:
-        pass
+    except Broken as why:
+        return why
+    return None

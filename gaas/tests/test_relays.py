@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from gaas.lib import tickets
-from gaas.relays import AGENTS, Broken, Call, Relay, Relays, _answer_head
+from gaas.raw import Exchange
+from gaas.relay import Broken, Call, Relay, TooLarge, answer_head
+from gaas.relays import AGENTS, HOP, Relays, _with_query
 from gpus.agent import frames
 
 ATTEMPT = "0199a0b2-0000-7000-8000-000000000001"
@@ -37,7 +39,7 @@ def head(status: Any = 200, headers: Any = ()) -> bytes:
 class TestAnswerHead:
     def test_it_keeps_what_is_the_programs(self) -> None:
         headers = [("Content-Type", "text/plain"), ("Set-Cookie", "a=b"), ("Connection", "x-own"), ("X-Own", "1")]
-        assert _answer_head(head(404, headers)) == {"status": 404, "headers": [(b"content-type", b"text/plain")]}
+        assert answer_head(head(404, headers)) == {"status": 404, "headers": [(b"content-type", b"text/plain")]}
 
     @pytest.mark.parametrize(
         "payload",
@@ -64,7 +66,7 @@ class TestAnswerHead:
     )
     def test_it_takes_nothing_that_is_no_head(self, payload: bytes) -> None:
         with pytest.raises(frames.BadFrame):
-            _answer_head(payload)
+            answer_head(payload)
 
 
 class TestRelay:
@@ -124,3 +126,116 @@ class TestConnect:
             return sent
 
         assert asyncio.run(ask()) == [{"type": "websocket.close", "code": 4401}]
+
+
+class TestFrames:
+    def test_parts_without_bytes_are_not_kept(self) -> None:
+        def scene(relay: Relay, call: Call, sent: list[bytes]) -> int:
+            for _ in range(1000):
+                relay.take(frames.pack(frames.DATA, 1))
+            return call.parts.qsize()
+
+        assert playing(scene) == 0
+
+    @pytest.mark.parametrize("end", [frames.END, frames.CANCEL], ids=["end", "cancel"])
+    def test_nothing_is_kept_after_the_end(self, end: int) -> None:
+        def scene(relay: Relay, call: Call, sent: list[bytes]) -> int:
+            for _ in range(1000):
+                relay.take(frames.pack(end, 1, b"x" * 500))
+            relay.take(frames.pack(frames.DATA, 1, b"late"))
+            return call.parts.qsize()
+
+        assert playing(scene) == 1
+
+
+class TestHeadersOfTheHouse:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "X-Accel-Redirect",
+            "X-Accel-Limit-Rate",
+            "X-Sendfile",
+            "X-LIGHTTPD-send-file",
+            "Strict-Transport-Security",
+            "Alt-Svc",
+            "NEL",
+            "Report-To",
+            "Reporting-Endpoints",
+            "X-Content-Type-Options",
+            "Access-Control-Allow-Origin",
+            "Access-Control-Allow-Credentials",
+        ],
+    )
+    def test_a_program_speaks_neither_to_the_proxy_nor_for_the_origin(self, name: str) -> None:
+        assert answer_head(head(200, [(name, "/etc"), ("ETag", "1")]))["headers"] == [(b"etag", b"1")]
+
+    @pytest.mark.parametrize("sizes", [["1", "2"], ["1", "1"], ["-1"], ["1_0"], ["+1"], ["x"], ["1, 1"], [""]], ids=str)
+    def test_a_length_is_one_number(self, sizes: list[str]) -> None:
+        assert answer_head(head(200, [("Content-Length", "10")]))["headers"] == [(b"content-length", b"10")]
+        with pytest.raises(frames.BadFrame):
+            answer_head(head(200, [("Content-Length", size) for size in sizes]))
+
+
+class TestHop:
+    def test_no_path_leads_out_of_the_relay(self) -> None:
+        """A path of dots must come to the program, not to another route of the next process."""
+
+        async def play() -> list[str]:
+            asked: list[str] = []
+
+            async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                asked.append((await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode())
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                writer.close()
+
+            server = await asyncio.start_server(peer, "127.0.0.1", 0)
+            port = server.sockets[0].getsockname()[1]
+            house = Relays(lambda *_: (500, [], b""))
+            for path in ("/x/../../../../metrics", "/./a%2e b/.."):
+                exchange = Exchange(
+                    {"type": "http", "method": "GET", "path": "/", "query_string": b"q=1", "headers": []},
+                    a_caller(),
+                    a_taker(),
+                )
+                await house._hop(exchange, f"http://127.0.0.1:{port}", ATTEMPT, _with_query(path, exchange))
+            server.close()
+            return asked
+
+        first, second = asyncio.run(play())
+        assert first == f"{HOP}{ATTEMPT}/x/%2E%2E/%2E%2E/%2E%2E/%2E%2E/metrics?q=1"
+        assert second == f"{HOP}{ATTEMPT}/%2E/a%252e%20b/%2E%2E?q=1"
+
+
+class TestBodies:
+    def test_one_that_is_too_large_on_its_way_is_refused_as_such(self, settings: Any) -> None:
+        settings.SERVICE_BODY_BYTES = 100
+
+        async def play() -> None:
+            house, relay = Relays(lambda *_: (500, [], b"")), Relay(ATTEMPT, 1, a_taker())
+            scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
+            exchange = Exchange(scope, a_caller(b"x" * 60, b"x" * 60), a_taker())
+            await asyncio.wait_for(house._pass_on(exchange, relay, "/x"), 5)
+
+        with pytest.raises(TooLarge):  # answered 413
+            asyncio.run(play())
+
+
+def a_caller(*parts: bytes) -> Any:
+    """Send a body in parts, then stay."""
+    waiting = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+    waiting.append({"type": "http.request", "body": b"", "more_body": False})
+
+    async def receive() -> dict[str, Any]:
+        if waiting:
+            return waiting.pop(0)
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    return receive
+
+
+def a_taker() -> Any:
+    async def send(message: dict[str, Any]) -> None:
+        pass
+
+    return send

@@ -127,3 +127,8 @@ class TestWaits:
 
     def test_it_takes_no_post(self):
         assert asyncio.run(ask(Waits(), method="POST", ticket=ticket(), revision="1"))[0] == 405
+
+
+def test_a_query_without_end_is_refused_and_breaks_nothing():
+    query = {f"q{number}": "x" for number in range(200)}
+    assert asyncio.run(ask(Waits(), **query))[0] == 401

@@ -9,6 +9,8 @@ from uuid import UUID
 from accounts.choices import Role
 from gaas.lib.errors import Conflict, NotAllowed
 from gaas.lib.retry import retried
+from gpus.choices import SPEAKING
+from gpus.models import Host
 from tasks.choices import AttemptStatus
 from tasks.models import Attempt, Relay, Task
 
@@ -24,7 +26,8 @@ def serving_attempt(task: Task, *, by: Any) -> Attempt:
     is_member = (task.account.role_of(by) or Role.VIEWER) >= Role.MEMBER
     if not (is_member or by.has_perm("tasks.operate_task")):
         raise NotAllowed("Members of the account may use what its tasks serve; you may only look on.")
-    attempt = task.attempts.filter(status=AttemptStatus.RUNNING).first() if "serve" in task.spec else None
+    running = task.attempts.filter(status=AttemptStatus.RUNNING, host__status__in=SPEAKING)
+    attempt = running.first() if "serve" in task.spec else None
     if attempt is None:
         raise NotServing("This task serves nothing now: it needs `serve` in its spec, and has to run.")
     return attempt
@@ -34,7 +37,8 @@ def serving_attempt(task: Task, *, by: Any) -> Attempt:
 def take_relay(*, attempt_id: UUID, epoch: int, host_id: UUID, connection: UUID, url: str, now: datetime) -> bool:
     """Note where the host's connection for an attempt is; False when the attempt is not its to serve (any more)."""
     mine = Attempt.objects.filter(pk=attempt_id, epoch=epoch, host_id=host_id, status=AttemptStatus.RUNNING)
-    if not mine.select_for_update(no_key=True).exists():
+    # A ticket outlives its host's revocation by minutes.
+    if not mine.select_for_update(no_key=True).exists() or not Host.objects.speaking().filter(pk=host_id).exists():
         return False
     here = {"connection": connection, "url": url, "updated_at": now}
     Relay.objects.update_or_create(attempt_id=attempt_id, defaults=here)

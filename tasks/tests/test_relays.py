@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from gaas.lib import clock, tickets
+from gaas.relays import Relays
+from gpus.models import Host
 from tasks.models import Attempt, Relay, Task
 from tasks.services import relays
 from tasks.tests.rig import Rig, a_body, an_approved_task, refused, running_on
@@ -75,6 +78,55 @@ class TestTakeRelay:
         take(offer, rig)
         rig.finish(offer)
         assert relays.find_relay(offer["id"]) is None
+
+
+class TestRevokedHost:
+    """What was begun before is not known to have ended yet; nobody's requests go there."""
+
+    def test_it_gets_no_requests(self, rig: Rig, task: Task, alice: Any, dana: Any, api: Any) -> None:
+        take(running_on(rig), rig)
+        assert api(alice).get(f"/api/v1/tasks/{task.pk}/service/").status_code == 200
+        Host.objects.get(pk=rig.host_id).revoke(by=dana, now=clock.now())
+        refused(api(alice).get(f"/api/v1/tasks/{task.pk}/service/"), 409, "not_serving")
+
+    def test_its_connection_is_not_taken(self, rig: Rig, task: Task, dana: Any) -> None:
+        offer = running_on(rig)
+        Host.objects.get(pk=rig.host_id).revoke(by=dana, now=clock.now())
+        assert not take(offer, rig)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestConnections:
+    def test_a_newer_one_of_the_same_attempt_ends_it(self, rig: Rig, task: Task) -> None:
+        running_on(rig)
+        [order] = rig.sync()["relays"]
+        scope = {"type": "websocket", "path": f"/api/agent/v1/relay/{order['id']}", "headers": []}
+        scope["query_string"] = f"ticket={order['ticket']}".encode()
+
+        async def play() -> list[dict[str, Any]]:
+            house = Relays(lambda *_: (500, [], b""))
+
+            def connected() -> tuple[list[dict[str, Any]], Any]:
+                sent: list[dict[str, Any]] = []
+                messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+                messages.put_nowait({"type": "websocket.connect"})
+
+                async def send(message: dict[str, Any]) -> None:
+                    sent.append(message)
+
+                return sent, asyncio.ensure_future(house.connect(scope, messages.get, send))
+
+            first, ending = connected()
+            while not first:
+                await asyncio.sleep(0.01)
+            _, second = connected()
+            await asyncio.wait({ending}, timeout=5)
+            second.cancel()
+            await asyncio.wait({second})
+            assert ending.done()
+            return first
+
+        assert [message["type"] for message in asyncio.run(play())] == ["websocket.accept", "websocket.close"]
 
 
 class TestService:
