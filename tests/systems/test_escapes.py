@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +75,60 @@ class TestReach:
         )
         assert log == b"inside\nrefused\n"
         assert not list(host.folder.rglob("escape"))
+
+
+class TestDevices:
+    def test_it_opens_its_own_gpus_node_and_finds_and_makes_no_other(self, tmp_path):
+        """Nodes that stand for two GPUs, one of which is the task's; they are really `null`."""
+        if (why := bubblewrap.unusable("bwrap")) is not None:
+            pytest.skip(f"bubblewrap cannot be used here: {why}")
+        own, other = (Path(f"/dev/gaas-test-{os.getpid()}-gpu{number}") for number in range(2))
+        try:
+            for node in (own, other):
+                os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+                node.chmod(0o666)
+        except PermissionError:
+            pytest.skip("making device nodes takes root")
+        try:
+            self._look(tmp_path / "box", own, other)
+        finally:
+            own.unlink()
+            other.unlink()
+
+    def _look(self, box, own, other):
+        program = (
+            "import os, stat\n"
+            f"os.close(os.open({str(own)!r}, os.O_RDWR)); print([n for n in os.listdir('/dev') if 'gaas' in n])\n"
+            f"for path, mode in (({str(other)!r}, None), ('/task/work/n', stat.S_IFCHR | 0o666)):\n"
+            "    try:\n        if mode: os.mknod(path, mode, os.makedev(1, 3))\n"
+            "        os.close(os.open(path, os.O_RDWR)); print('opened')\n"
+            "    except OSError: print('refused')\n"
+        )
+        for name in ("work", "output", "input", "checkpoint", "serve", "tmp"):
+            (box / name).mkdir(parents=True)
+        read, write = os.pipe()
+        try:
+            command = bubblewrap.arguments(
+                "bwrap", box, network=False, ro_binds=[], device_nodes=[str(own)], tmp_mib=16, data={}, status_fd=write
+            )
+            ran = subprocess.run(
+                ["bwrap", *command, "--", "python3", "-c", program],
+                pass_fds=[write], capture_output=True, text=True, timeout=30, check=False,
+            )  # fmt: skip
+        finally:
+            os.close(read)
+            os.close(write)
+        assert ran.stdout == f"['{own.name}']\nrefused\nrefused\n", ran.stderr
+
+
+class TestFiles:
+    def test_a_hundred_thousand_are_capped_and_said(self, host):
+        program = (
+            "import os; os.chdir('/task/output')\nfor n in range(100_000): os.close(os.open(str(n), os.O_CREAT))\n"
+        )
+        end, _ = _ran(host, program, max_artifacts=20)
+        assert (end["outcome"], len(end["artifacts"])) == ("SUCCEEDED", 20)
+        assert "and 99977 more: at most 20 files are kept." in end["files_note"]
 
 
 class TestResult:
