@@ -98,6 +98,11 @@ def _controllers(folder: Path) -> set[str]:
     return set((folder / "cgroup.controllers").read_text().split())
 
 
+def controllers_of(base: Base) -> list[str]:
+    """List which of the wanted controllers keep limits below a base of version 2."""
+    return [name for name in WANTED if name in _controllers(base.paths[0])]
+
+
 def _enable(folder: Path) -> None:
     available = _controllers(folder)
     for controller in WANTED:
@@ -176,6 +181,10 @@ class Cgroup:
     def make(self, *, memory_bytes: int | None, tasks: int, gpus: int) -> None:
         """Make it with its limits: `tasks` counts threads too, the processor goes by GPUs. Raises OSError."""
         for folder in self.folders.values():
+            if not folder.parent.is_dir():  # another agent took it for what a dead one left
+                folder.parent.mkdir(exist_ok=True)
+                if self.version == 2:
+                    _enable(folder.parent)
             folder.mkdir(exist_ok=True)
         keeper = self.folders["" if self.version == 2 else "memory"]
         # In a cgroup without the controller a limit would be a word in the wind.
@@ -231,7 +240,7 @@ class Cgroup:
         until = time.monotonic() + REMOVE_SECONDS
         while True:
             for folder in self.folders.values():
-                _rmdir(folder)
+                remove_empty(folder)
             if not self.exists():
                 return True
             if time.monotonic() > until:
@@ -240,7 +249,13 @@ class Cgroup:
             time.sleep(0.01)
 
 
-def _rmdir(folder: Path) -> None:
+def has_processes(folder: Path) -> bool:
+    """Say whether anything is in a cgroup or below it."""
+    return any(_pids(Path(at)) for at, _, _ in os.walk(folder))
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a cgroup and those below it; one with a process in it stays."""
     # A program that runs without a sandbox may have made some below.
     for at, names, _ in os.walk(folder, topdown=False):
         for name in names:

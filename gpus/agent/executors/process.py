@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .. import cgroups
+from .. import cgroups, leftovers
 from . import Finding, bubblewrap
 from .payload import refusal
 from .supervised import Supervised
@@ -48,6 +48,29 @@ class ProcessExecutor(Supervised):
             mend = "sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0"
             yield Finding("sandbox", False, f"bubblewrap does not work: {why}", mend)
 
+        yield cls._limits(config)
+
+    @staticmethod
+    def _limits(config: Config) -> Finding:
+        """Say who would keep memory and processes here; tried beside the agent's own cgroups, which stay."""
+        if not config.cgroups:
+            return Finding("limits", True, "memory and processes by looking: cgroups = false in the configuration")
+        try:
+            base = cgroups.find(config.state_path / "doctor")
+        except cgroups.NoCgroups as why:
+            detail = f"memory and processes only by looking, which a fork bomb outruns for seconds: {why}"
+            mend = "systemd-run -p Delegate=yes python -m gpus.agent run, or Delegate=yes in the agent's unit"
+            return Finding("limits", False, detail, mend)
+        kept = [name for name in cgroups.WANTED if base.version == 1 and name in base.folders]
+        if base.version == 2:
+            kept = cgroups.controllers_of(base)
+        cgroups.leave(base)
+        lacking = [name for name in ("memory", "pids") if name not in kept]
+        if lacking:
+            detail = f"cgroups version {base.version} without {', '.join(lacking)}: kept by looking"
+            return Finding("limits", False, detail, "boot with cgroup_enable=memory, or mount that controller")
+        return Finding("limits", True, f"{', '.join(kept)} by cgroups version {base.version}")
+
     def adopt(self, attempts: list[Attempt]) -> None:
         """Find out who keeps the limits, and remove the cgroups that no attempt is in any more."""
         if not self.agent.config.cgroups:
@@ -58,7 +81,11 @@ class ProcessExecutor(Supervised):
             log.info("memory and processes are limited by looking, not by cgroups: %s", why)
             return
         cgroups.sweep(self.cgroups, keep={attempt.id for attempt in attempts})
+        leftovers.own(self.cgroups)
+        if gone := leftovers.clear(self.cgroups):
+            log.info("removed the cgroups of agents that are gone: %s", ", ".join(gone))
         atexit.register(cgroups.leave, self.cgroups)
+        atexit.register(leftovers.disown, self.cgroups)  # the last that is registered is the first that is called
 
     def order(self, attempt: Attempt, permit: Permit) -> Order:
         order = super().order(attempt, permit)

@@ -10,6 +10,8 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+from gpus.agent import cgroups
+
 from .host import ROOT
 from .peer import SECRET, TOKEN
 
@@ -86,6 +88,24 @@ class TestDoctor:
     def test_it_finds_declared_devices_enough(self, host):
         examined = _type(host, "doctor", "--simulated-gpus", "2")
         assert "2 simulated" in examined.stdout or "GiB" in examined.stdout
+
+    def test_it_says_who_keeps_limits_here(self, host):
+        try:
+            base = cgroups.find(host.folder / "elsewhere")
+        except cgroups.NoCgroups as why:
+            said, is_good = str(why), False
+        else:
+            cgroups.leave(base)
+            said, is_good = f"memory, pids, cpu by cgroups version {base.version}", True
+        findings = json.loads(_type(host, "doctor", "--json").stdout)["findings"]
+        limits = next(finding for finding in findings if finding["about"] == "limits")
+        assert said in limits["says"]
+        assert limits["is_good"] == is_good
+        assert ("Delegate=yes" in limits["mend"]) == (not is_good)
+
+    def test_it_says_that_limits_are_kept_by_looking(self, host):
+        host.config.write_text(host.config.read_text() + "cgroups = false\n")
+        assert "memory and processes by looking" in _type(host, "doctor").stdout
 
 
 class TestDoctorAndServer:

@@ -11,7 +11,7 @@ from gpus.agent.diskwatch import walk
 
 from .conftest import skip_without
 from .host import Host, is_running, mark, wait_for
-from .peer import Peer
+from .peer import TOKEN, Peer
 
 KEEPERS = ("cgroups", "looking")
 
@@ -168,6 +168,29 @@ class TestCgroup:
         finally:
             host.close()
         assert not any(path.exists() for path in base.paths)
+
+    def test_those_of_an_agent_that_was_killed_go_with_the_next_start_of_any(self, peer, tmp_path):
+        (tmp_path / "dead").mkdir()
+        (tmp_path / "next").mkdir()
+        try:
+            base = cgroups.find(tmp_path / "dead" / "state")
+        except cgroups.NoCgroups as why:
+            pytest.skip(f"there are no cgroups: {why}")
+        dead = Host(peer, tmp_path / "dead").run()
+        wait_for(lambda: all(list(path.glob("owner-*")) for path in base.paths), what="its mark")
+        peer.token, peer.session = TOKEN, None
+        alive = Host(peer, tmp_path / "next")
+        try:
+            alive.run()
+            assert all(path.is_dir() for path in base.paths)
+            alive.kill()
+            dead.kill()
+            alive.run()
+            wait_for(lambda: not any(path.exists() for path in base.paths), what="their removal")
+            assert base.paths[0].name in alive.said()
+        finally:
+            alive.close()
+            dead.close()
 
     def test_the_agents_own_are_swept_at_its_start_and_no_others(self, peer, tmp_path):
         try:
