@@ -303,6 +303,22 @@ class TestRefusals:
         )
         assert error["attr"] == "gpus"
 
+    @pytest.mark.parametrize(("protocol", "said"), [(0, "install a newer agent"), (99, "99")])
+    def test_an_agent_of_another_age_is_told_what_to_do_and_keeps_its_attempt(self, rig, task, protocol, said):
+        offer = running_on(rig)
+        answer = rig.http.post("/api/agent/v1/sync", rig.body(protocol=protocol), format="json")
+        assert said in refused(answer, 400, "protocol_unsupported", "protocol")["detail"]
+        assert Attempt.objects.get().status == "RUNNING"
+        assert [item["id"] for item in rig.sync()["attempts"]] == [offer["id"]]
+
+    @pytest.mark.parametrize("elapsed_ms", [2**63, 10**400, -1, "1", 1.5])
+    def test_an_elapsed_time_that_cannot_be_is_refused_and_stored_nowhere(self, rig, task, elapsed_ms):
+        offer = running_on(rig)
+        held = [{**rig.held[offer["id"]], "elapsed_ms": elapsed_ms}]
+        answer = rig.http.post("/api/agent/v1/sync", rig.body(attempts=held), format="json")
+        assert "elapsed_ms" in refused(answer, 400)["attr"]
+        assert Attempt.objects.get().elapsed_ms == 0
+
     @pytest.mark.parametrize(
         ("field", "value"),
         [
