@@ -166,6 +166,7 @@ class TestShorterThanTheGrace:
         place.ended(ids)
         place.each_was_tried_once(ids)
 
+    @pytest.mark.long
     def test_a_slow_wire_delays_the_log_and_loses_nothing(self, place: Place) -> None:
         place.wires[0].slow_down(kbit=64)
         try:
@@ -194,6 +195,7 @@ class TestShorterThanTheGrace:
         place.each_was_tried_once(ids)
         place.all_reachable()
 
+    @pytest.mark.long
     def test_a_database_that_restarts_costs_nothing(self, place: Place) -> None:
         ids = place.run(CUT_OFF, seconds=LEASE + 8)
         place.later.enter_context(_restarted(place.database, away=LEASE / 3))
@@ -202,7 +204,7 @@ class TestShorterThanTheGrace:
         place.each_was_tried_once(ids)
         place.all_reachable()
 
-    @pytest.mark.parametrize("side", ["servers", "agents"])
+    @pytest.mark.parametrize("side", ["servers", pytest.param("agents", marks=pytest.mark.long)])
     def test_a_clock_that_jumps_an_hour_decides_nothing(self, place: Place, side: str) -> None:
         ids = place.run(CUT_OFF, seconds=14)
         try:
