@@ -35,11 +35,12 @@ def jobs() -> list[Job]:
     from gaas.outbox.actors import forget_keys, send_due
     from gpus.actors import score_hosts, tend_fleet
     from payments.actors import sweep_payments
-    from tasks.actors import ask_for_approvals, sweep
+    from tasks.actors import archive_logs, ask_for_approvals, sweep
 
     return [
         Job("tasks.sweep", settings.SWEEP_SECONDS, sweep.send),
         Job("payments.sweep", 10, sweep_payments.send),
+        Job("tasks.archive_logs", 30, archive_logs.send),
         Job("tasks.ask_for_approvals", 15, ask_for_approvals.send),
         Job("gpus.tend_fleet", 60, tend_fleet.send),
         Job("gpus.score_hosts", 3600, score_hosts.send),

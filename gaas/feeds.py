@@ -22,6 +22,7 @@ from django.db import OperationalError, close_old_connections, connection
 
 from gaas.lib.retry import is_transient
 from tasks.services import watch
+from tasks.services.log_archive import LogRemoved
 from tasks.services.watch import Sight
 
 T = TypeVar("T")
@@ -78,7 +79,7 @@ class Feed:
         key = (attempt, offset, end, is_open)
         kept = self._pool.pieces.get(key)
         if kept is None:
-            kept = await self._pool.run(key, lambda: _piece(attempt, number, offset, end, is_open))
+            kept = await self._pool.run(key, lambda: _piece(attempt, number, offset, end, size, is_open))
             self._pool.pieces[key] = kept
             while len(self._pool.pieces) > PIECES_KEPT:
                 self._pool.pieces.popitem(last=False)
@@ -175,10 +176,14 @@ class Feeds:
                         feed.wake()
 
 
-def _piece(attempt: UUID, number: int, offset: int, end: int, is_open: bool) -> Piece:
-    data = watch.piece_of_log(attempt, offset, end - offset)
-    whole = len(data) if not is_open and offset + len(data) == end else _whole_characters(data)
-    text = data[:whole].decode("utf-8", "replace")
+def _piece(attempt: UUID, number: int, offset: int, end: int, size: int, is_open: bool) -> Piece:
+    try:
+        data = watch.piece_of_log(attempt, offset, end - offset)
+    except LogRemoved as removed:
+        whole, text = size - offset, watch.notice(removed)
+    else:
+        whole = len(data) if not is_open and offset + len(data) == end else _whole_characters(data)
+        text = data[:whole].decode("utf-8", "replace")
     said = {"attempt": str(attempt), "number": number, "offset": offset, "next": offset + whole, "text": text}
     return Piece(event("log", said, f"{attempt}:{offset + whole}"), offset + whole)
 

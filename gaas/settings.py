@@ -166,6 +166,8 @@ UPLOAD_KEEP_SECONDS = env.float("UPLOAD_KEEP_SECONDS", default=2592000)
 ARTIFACT_KEEP_SECONDS = env.float("ARTIFACT_KEEP_SECONDS", default=7776000)
 CHECKPOINT_KEEP_SECONDS = env.float("CHECKPOINT_KEEP_SECONDS", default=86400)
 CHECKPOINT_SECONDS = env.float("CHECKPOINT_SECONDS", default=300)
+LOG_ARCHIVE_SECONDS = env.float("LOG_ARCHIVE_SECONDS", default=60)
+LOG_KEEP_DAYS = env.float("LOG_KEEP_DAYS", default=0)
 
 # --- People -------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"

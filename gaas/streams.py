@@ -25,6 +25,7 @@ from django.db import DatabaseError
 from gaas.feeds import Feed, Feeds, event
 from gaas.lib import tickets
 from gaas.raw import Exchange, Gone, Headers
+from tasks.services.files import StorageAway
 from tasks.services.watch import Sight, Tried
 
 PREFIX = "/api/live/v1/tasks/"
@@ -81,7 +82,7 @@ class Streams:
             await self._answer(exchange)
         except Gone:
             pass
-        except DatabaseError as error:
+        except (DatabaseError, StorageAway) as error:
             # A watcher comes back by itself, and goes on where it was.
             log.warning("a stream ends: %s", error)
             if not exchange.status:

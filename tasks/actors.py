@@ -21,6 +21,12 @@ def sweep(**_: object) -> None:
     services.sweep(now=clock.now())
 
 
+@dramatiq.actor(queue_name="sweep", max_retries=0, time_limit=300_000, max_age=30_000)
+def archive_logs(**_: object) -> None:
+    """Pack logs that are due and remove those whose time is over."""
+    services.archive_logs(now=clock.now())
+
+
 @dramatiq.actor(queue_name="mail", max_retries=0, time_limit=60_000, max_age=30_000)
 def ask_for_approvals(**_: object) -> None:
     """Write to whoever decides the steps whose turn has come."""

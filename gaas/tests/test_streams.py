@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterator
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import uuid4
@@ -16,9 +18,11 @@ from django.db import connection
 from gaas.feeds import PIECE_BYTES, _whole_characters
 from gaas.lib import clock, tickets, wake
 from gaas.streams import Streams
+from gaas.tests.s3 import keep_files_at
 from gaas.tests.test_request_log import lines
 from tasks import services
-from tasks.models import Attempt, Task
+from tasks.models import Attempt, LogChunk, Task
+from tasks.services import archive_logs
 from tasks.tests.rig import Rig, a_task, an_approved_task, running_on
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -169,6 +173,50 @@ class TestLog:
             return await Watcher(streams, address(task), last_event_id=f"{offer['id']}:4").end()
 
         assert live(scene).log() == "two\n"
+
+    def test_it_goes_on_where_the_log_was_packed_meanwhile(self, rig: Rig, task: Task, offer: Any) -> None:
+        text = bytes(range(32, 127)) * 2000
+        rig.log(offer, text, 0)
+        rig.finish(offer, log_size=len(text))
+        due = clock.now() + timedelta(minutes=2)
+
+        async def scene(streams: Streams) -> Watcher:
+            await doing(archive_logs, now=due)
+            return await Watcher(streams, address(task), last_event_id=f"{offer['id']}:{PIECE_BYTES - 5}").end()
+
+        assert live(scene).log().encode() == text[PIECE_BYTES - 5 :]
+        assert not LogChunk.objects.exists()
+
+    def test_it_ends_early_while_a_packed_log_cannot_be_read(
+        self, rig: Rig, task: Task, offer: Any, tmp_path: Path
+    ) -> None:
+        rig.log(offer, b"text", 0)
+        rig.finish(offer, log_size=4)
+        archive_logs(now=clock.now() + timedelta(minutes=2))
+
+        async def scene(streams: Streams) -> Watcher:
+            return await Watcher(streams, address(task)).end()
+
+        with keep_files_at(f"file://{tmp_path}"):
+            assert not {"log", "end"} & {kind for kind, _, _ in live(scene).events()}
+        assert live(scene).log() == "text"
+
+    def test_a_log_that_was_removed_is_one_notice(self, rig: Rig, task: Task, offer: Any, settings: Any) -> None:
+        settings.LOG_KEEP_DAYS = 1
+        text = b"x" * 3 * PIECE_BYTES
+        rig.log(offer, text, 0)
+        rig.finish(offer, log_size=len(text))
+        for days in (1, 2):
+            archive_logs(now=clock.now() + timedelta(days=days))
+
+        async def scene(streams: Streams) -> Watcher:
+            return await Watcher(streams, address(task, offset=0)).end()
+
+        watcher = live(scene)
+        assert [(data["offset"], data["next"]) for kind, data, _ in watcher.events() if kind == "log"] == [
+            (0, len(text))
+        ]
+        assert watcher.log().startswith("[gaas: This log was removed on ")
 
     def test_it_goes_on_from_attempt_to_attempt(self, rig: Rig, task: Task, offer: Any) -> None:
         rig.log(offer, b"first\n", 0)
@@ -323,12 +371,12 @@ class TestEvents:
         assert [id_ for kind, _, id_ in live(scene).events() if kind == "event"] == known[3:]
 
     def test_a_task_that_never_ran_ends_too(self, alice: Any) -> None:
-        task = a_task(alice)
+        task, now = a_task(alice), clock.now()
 
         async def scene(streams: Streams) -> Watcher:
             watcher = Watcher(streams, address(task))
             await watcher.sees(lambda w: w.text)
-            await doing(services.cancel, task, by=alice, reason="", now=clock.now())
+            await doing(services.cancel, task, by=alice, reason="", now=now)
             return await watcher.end()
 
         events = list(live(scene).events())

@@ -63,6 +63,7 @@ class AttemptAdmin(ViewOnlyAdmin):
                     "started_seq",
                     ("elapsed_ms", "metered_ms"),
                     ("log_size", "log_lost_from", "is_log_suspect"),
+                    ("log_pack_due_at", "log_removed_at"),
                     "log_sha256",
                 ),
             },

@@ -22,6 +22,7 @@ from tasks.admin.forms import ApproveForm
 from tasks.admin.inlines import AttemptInline, EventInline, StepInline
 from tasks.choices import LIVE, TERMINAL, Funding, TaskStatus
 from tasks.models import Task
+from tasks.services.watch import tail_of
 
 LOG_TAIL_BYTES = 16 * 1024
 
@@ -313,6 +314,6 @@ class TaskAdmin(ViewOnlyAdmin):
         if attempt is None:
             return "Nothing was written yet."
         begin = max(0, attempt.log_size - LOG_TAIL_BYTES)
-        text = services.read_log(attempt, offset=begin, limit=LOG_TAIL_BYTES).decode(errors="replace")
+        text = tail_of(attempt, LOG_TAIL_BYTES)
         cut = format_html("<p>The last {} of {} bytes.</p>", LOG_TAIL_BYTES, attempt.log_size) if begin else ""
         return format_html("{}{}", cut, looks.preformatted(text))

@@ -2,7 +2,7 @@ from tasks.models.approval import ApprovalStep
 from tasks.models.attempt import Attempt, AttemptGPU
 from tasks.models.event import TaskEvent
 from tasks.models.file import Artifact, FilePiece, FileUse, StoredFile, Upload
-from tasks.models.log import LogChunk
+from tasks.models.log import LogArchive, LogChunk
 from tasks.models.progress import ProgressPoint
 from tasks.models.relay import Relay
 from tasks.models.scheduler import Scheduler
@@ -15,6 +15,7 @@ __all__ = [
     "AttemptGPU",
     "FilePiece",
     "FileUse",
+    "LogArchive",
     "LogChunk",
     "ProgressPoint",
     "Relay",

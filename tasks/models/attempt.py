@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
@@ -71,6 +72,11 @@ class Attempt(Row, Lifecycle):
         "log is not what its host wrote", default=False, editable=False, help_text="Its SHA-256 stayed another one."
     )
 
+    log_pack_due_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When its log is packed, or that is tried again."
+    )
+    log_removed_at = models.DateTimeField(null=True, blank=True, editable=False)
+
     files_note = models.TextField(blank=True, help_text="Which files of it were not kept, and why.")
 
     exit_code = models.IntegerField(null=True, blank=True)
@@ -104,6 +110,9 @@ class Attempt(Row, Lifecycle):
                 name="attempt_idle",
                 condition=Q(status=AttemptStatus.RUNNING, idle_since__isnull=False),
             ),
+            models.Index(
+                fields=["log_pack_due_at"], name="attempt_log_to_pack", condition=Q(log_pack_due_at__isnull=False)
+            ),
             models.Index(fields=["ended_at"], name="attempt_refused_lately", condition=Q(status=AttemptStatus.REFUSED)),
         ]
 
@@ -125,8 +134,9 @@ class Attempt(Row, Lifecycle):
         )
 
     def end(self, status: str, *, fault: str, now: datetime, **fields: object) -> bool:
-        """Close the attempt and give its GPUs back, in one transaction."""
-        return self._move_to(status, by=None, now=now, ended_at=now, fault=fault, **fields)
+        """Close the attempt and give its GPUs back, in one transaction; a while later its log is packed."""
+        pack_at = now + timedelta(seconds=settings.LOG_ARCHIVE_SECONDS)
+        return self._move_to(status, by=None, now=now, ended_at=now, fault=fault, log_pack_due_at=pack_at, **fields)
 
     def _record_move(self, old: str, new: str, *, by: object | None, reason: str, now: datetime) -> None:
         # The task's events tell this story; here only the GPUs must follow the state.

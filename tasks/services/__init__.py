@@ -5,6 +5,7 @@ from tasks.services.decide import approve, reject
 from tasks.services.dispatch import schedule
 from tasks.services.files import read as read_file
 from tasks.services.idle import allow_idle
+from tasks.services.log_archive import archive_logs
 from tasks.services.logs import append_log, read_log
 from tasks.services.plan import Plan, quote
 from tasks.services.stop import cancel, complete
@@ -19,6 +20,7 @@ __all__ = [
     "allow_idle",
     "append_log",
     "approve",
+    "archive_logs",
     "cancel",
     "complete",
     "complete_upload",

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import IO, Any
 
@@ -21,7 +21,7 @@ from gaas.lib.amounts import show_bytes
 from gaas.lib.errors import Conflict, DomainError, NotFound
 from gaas.lib.retry import retried
 from tasks.choices import FileStatus
-from tasks.models import FilePiece, StoredFile
+from tasks.models import FilePiece, LogArchive, StoredFile
 
 log = logging.getLogger("app")
 
@@ -111,7 +111,7 @@ def append(
     if offset + length > file.size:
         raise FileTooLong(f"The file was to have {file.size} bytes; this would be more.", attr="offset")
     is_from_start, digest = file.received == 0, hashlib.sha256()
-    _let_go_of_the_database()
+    let_go_of_the_database()
     _skip(stream, min(length, file.received - offset))
     while file.received < file.size:
         with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as spool:
@@ -122,7 +122,7 @@ def append(
     return digest.hexdigest() if is_from_start and file.received == file.size else ""
 
 
-def _let_go_of_the_database() -> None:
+def let_go_of_the_database() -> None:
     """Give the connection back while a slow peer is waited for."""
     if not connection.in_atomic_block:
         connection.close()
@@ -152,7 +152,7 @@ def _spool(stream: IO[bytes], spool: Any, digest: Any, most: int) -> int:
 def _keep(file: StoredFile, spool: Any, size: int, guard: Callable[[], object]) -> None:
     token = secrets.token_hex(24)
     piece = FilePiece.objects.create(file=file, offset=file.received, size=size, key=f"files/{token[:2]}/{token}")
-    _let_go_of_the_database()
+    let_go_of_the_database()
     try:
         key = default_storage.save(piece.key, File(spool))
     except Exception as error:
@@ -225,7 +225,7 @@ def read(file: StoredFile, start: int = 0, end: int | None = None) -> Iterator[b
         .values_list("offset", "size", "key")
         if offset + size > start and offset < end
     ]
-    _let_go_of_the_database()
+    let_go_of_the_database()
     blocks = _blocks(pieces, start, end)
     try:
         first = next(blocks, b"")
@@ -274,7 +274,7 @@ def remove(file: StoredFile, *, now: datetime) -> bool:
     return True
 
 
-def drop(pieces: list[FilePiece]) -> None:
+def drop(pieces: Sequence[FilePiece | LogArchive]) -> None:
     """Delete objects and then forget them; what cannot be deleted now is left to the sweep."""
     for piece in pieces:
         try:
@@ -282,7 +282,7 @@ def drop(pieces: list[FilePiece]) -> None:
         except Exception:
             log.exception("an object that is no longer needed cannot be deleted")
             return
-        FilePiece.objects.filter(pk=piece.pk, is_kept=False).delete()
+        type(piece)._default_manager.filter(pk=piece.pk, is_kept=False).delete()
 
 
 def sweep_files(*, now: datetime) -> None:

@@ -16,6 +16,7 @@ from gpus.models import Host
 from tasks.choices import OPEN
 from tasks.models import Attempt, LogChunk
 from tasks.services.attempts import LeaseLost
+from tasks.services.log_archive import read_archived
 
 READ_BYTES = 256 * 1024
 
@@ -64,7 +65,11 @@ def append_log(*, attempt_id: UUID, host: Host, epoch: int, offset: int, data: b
 
 
 def read_log(attempt: Attempt, *, offset: int = 0, limit: int = READ_BYTES) -> bytes:
-    """Give up to about `limit` bytes from `offset`; empty at the end. `offset + len()` is where to go on."""
+    """Give up to about `limit` bytes from `offset`; empty at the end. `offset + len()` is where to go on.
+
+    Rows first: what is in none of them any more was committed to an archive together with their end, so there is no
+    moment without an answer. Raises LogRemoved, and StorageAway where an archive cannot be read now.
+    """
     chunks = (
         LogChunk.objects.annotate(end=F("offset") + Length("data"))
         .filter(Q(attempt=attempt) & Q(end__gt=offset))
@@ -78,4 +83,6 @@ def read_log(attempt: Attempt, *, offset: int = 0, limit: int = READ_BYTES) -> b
         size += len(piece)
         if size >= limit:
             break
+    if not parts and offset < attempt.log_size:
+        return read_archived(attempt, offset=offset, limit=limit)
     return b"".join(parts)[:limit]

@@ -13,8 +13,11 @@ from uuid import UUID
 
 from django.db.models import Max, OuterRef, Subquery
 
+from gaas.lib.errors import DomainError
 from tasks.choices import OPEN, TERMINAL, TaskStatus
 from tasks.models import Attempt, Task, TaskEvent
+from tasks.services.files import StorageAway
+from tasks.services.log_archive import LogRemoved
 from tasks.services.logs import read_log
 
 EVENTS = 200
@@ -90,13 +93,26 @@ def look(task_id: UUID) -> Sight | None:
 def live_context(task: Task) -> dict[str, Any]:
     """Say what a page needs to go on from where it was made (templates/tasks/live.html)."""
     attempt = task.attempts.filter(log_size__gt=0).order_by("-epoch").first()
-    tail = read_log(attempt, offset=max(0, attempt.log_size - TAIL_BYTES)) if attempt else b""
     return {
         "task": task,
         "labels": TaskStatus.choices,
         "after": task.events.order_by("-id").values_list("id", flat=True).first() or "",
-        "tail": tail.decode("utf-8", "replace"),
+        "tail": tail_of(attempt, TAIL_BYTES) if attempt else "",
     }
+
+
+def tail_of(attempt: Attempt, most: int) -> str:
+    """Give the end of a log as text; where it cannot be had, a notice that says why."""
+    try:
+        data = read_log(attempt, offset=max(0, attempt.log_size - most), limit=most)
+    except (LogRemoved, StorageAway) as error:
+        return notice(error)
+    return data.decode("utf-8", "replace")
+
+
+def notice(error: DomainError) -> str:
+    """Say in a log's place why it is not there."""
+    return f"[gaas: {error}]\n"
 
 
 def piece_of_log(attempt_id: UUID, offset: int, limit: int) -> bytes:
