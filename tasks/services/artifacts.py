@@ -65,7 +65,8 @@ def put_artifact(
 @retried
 def _open_artifact(mine: Any, kind: str, named: Named, offset: int, now: datetime) -> Artifact:
     """Find the row of this file, or begin it, under the lock of its attempt."""
-    attempt = mine.select_for_update(no_key=True).select_related("task__account").first()
+    # The attempt alone: who ends a task locks the task before its attempts.
+    attempt = mine.select_for_update(no_key=True, of=("self",)).select_related("task__account").first()
     if attempt is None:
         raise _lost()
     folded = names.folded(named.name)

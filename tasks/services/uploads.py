@@ -48,17 +48,18 @@ def create_upload(
     """
     check_name(name, "name")
     account = may_spend(account, by)
-    if Upload.objects.filter(account=account).here()[: settings.MAX_UPLOADS].count() >= settings.MAX_UPLOADS:
-        raise TooManyFiles(
-            f"The account has {settings.MAX_UPLOADS} uploads. Delete some, or pack many small files into one.",
-            attr="account",
-        )
     return _create(account, name, size, sha256, by, now)
 
 
 @retried
 def _create(account: Account, name: str, size: int, sha256: str, by: User, now: datetime) -> Upload:
     file = files.open_file(account=account, size=size, sha256=sha256, now=now)
+    # Counted behind the lock that the account's storage is under by now, or many at once would all find room.
+    if Upload.objects.filter(account=account).here()[: settings.MAX_UPLOADS].count() >= settings.MAX_UPLOADS:
+        raise TooManyFiles(
+            f"The account has {settings.MAX_UPLOADS} uploads. Delete some, or pack many small files into one.",
+            attr="account",
+        )
     return Upload.objects.create(account=account, uploaded_by=by, name=name, file=file)
 
 

@@ -5,20 +5,26 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
+from functools import partial
+from uuid import UUID
 
 import pytest
+from django.db import connection, transaction
 
 from accounts.ledger.tests.conftest import race
 from accounts.models import StorageUse
 from accounts.services import StorageFull, storage_of
 from gaas.lib import clock
 from gaas.lib.errors import DomainError
+from gpus.models import Host
 from tasks import services
 from tasks.choices import FileStatus
 from tasks.draft import InputWanted
 from tasks.models import FilePiece, StoredFile, Task, Upload
 from tasks.services import files
-from tasks.tests.rig import HOUR, a_draft
+from tasks.services.listed import Named
+from tasks.services.uploads import TooManyFiles
+from tasks.tests.rig import HOUR, Rig, a_draft, an_approved_task, running_on
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("postgresql")]
 
@@ -47,6 +53,41 @@ def test_sixteen_uploads_at_the_limit_never_go_over(alice, settings):
     assert kinds(outcomes) == {"Upload": 5, StorageFull.__name__: 11}
     assert storage_of(alice.personal_account).used == 10 * MIB
     assert StoredFile.objects.count() == 5
+
+
+def test_sixteen_uploads_at_the_most_of_them_never_go_over(alice, settings):
+    settings.MAX_UPLOADS = 5
+    outcomes = race(*[lambda: begin(alice, 10)] * 16)
+    assert kinds(outcomes) == {"Upload": 5, TooManyFiles.__name__: 11}
+    assert storage_of(alice.personal_account).used == 50
+
+
+def test_a_result_waits_for_neither_its_task_nor_its_account(alice, dana, olga):
+    """Whoever ends a task locks it before its attempts; a file that took both at once would stand in its way."""
+    an_approved_task(alice, dana)
+    rig = Rig(olga.personal_account)
+    offer = running_on(rig)
+    named = Named("a", len(DATA), hashlib.sha256(DATA).hexdigest())
+    put = partial(
+        services.put_artifact,
+        attempt_id=UUID(offer["id"]),
+        host=Host.objects.get(pk=rig.host_id),
+        epoch=offer["epoch"],
+        kind="output",
+        named=named,
+        offset=0,
+        length=len(DATA),
+        now=clock.now(),
+    )
+
+    def at_once():
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '2s'")
+        return put(stream=io.BytesIO(DATA))
+
+    with transaction.atomic():
+        Task.objects.select_for_update(no_key=True).get()
+        assert race(at_once) == [(len(DATA), True)]
 
 
 def test_sixteen_deletes_give_the_room_back_once(alice, settings):
