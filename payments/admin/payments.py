@@ -57,11 +57,11 @@ class ReviewInline(ReadOnlyInline):
 
 
 def _is_awaited(payment: Payment) -> bool:
-    return payment.provider == Provider.MANUAL and payment.is_open and payment.drafted_by_id is None
+    return payment.provider == Provider.MANUAL and not payment.is_paid and not payment.reference
 
 
 def _is_draft(payment: Payment) -> bool:
-    return payment.provider == Provider.MANUAL and payment.is_open and payment.drafted_by_id is not None
+    return payment.is_draft
 
 
 @admin.register(Payment)

@@ -74,11 +74,18 @@ class PaymentSerializer(serializers.Serializer):
     refunded_usd = UsdField(source="refunded")
     disputed_usd = UsdField(source="disputed")
     reference = serializers.CharField()
-    instructions = serializers.DictField()
+    instructions = serializers.SerializerMethodField()
     failure = serializers.SerializerMethodField()
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField(allow_null=True)
     paid_at = serializers.DateTimeField(allow_null=True)
+
+    @extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+    def get_instructions(self, payment: Payment) -> dict[str, Any]:
+        """Leave out the provider's secret, by which a payment is completed, for all but who began it."""
+        request = self.context.get("request")
+        is_own = request is not None and request.user.pk == payment.created_by_id
+        return {name: told for name, told in payment.instructions.items() if is_own or name != "client_secret"}
 
     @extend_schema_field({"type": "object", "nullable": True, "additionalProperties": {"type": "string"}})
     def get_failure(self, payment: Payment) -> dict[str, Any] | None:

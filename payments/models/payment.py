@@ -118,6 +118,13 @@ class Payment(Row, Lifecycle):
         return self.status in PAYMENT_PAID
 
     @property
+    def is_draft(self) -> bool:
+        """Tell whether somebody recorded that it came in, and a second person has to say so too."""
+        return (
+            self.provider == Provider.MANUAL and not self.is_paid and bool(self.reference) and bool(self.drafted_by_id)
+        )
+
+    @property
     def goes_back_by_hand(self) -> bool:
         """Tell whether a person has to send a refund: nobody else can, or nobody is trusted with a key."""
         return self.provider != Provider.STRIPE
@@ -161,7 +168,9 @@ class Payment(Row, Lifecycle):
         return self._move_to(P.EXPIRED, by=None, now=now, reason="Nobody paid in time.", look_at=self._give_up_at(now))
 
     def _give_up_at(self, now: datetime) -> datetime | None:
-        return now if self.provider_id and self.provider == Provider.STRIPE else None
+        # On a chain nobody can be told: whoever has the address may still pay.
+        is_known = bool(self.provider_id) if self.provider == Provider.STRIPE else self.provider == Provider.ONCHAIN
+        return now if is_known else None
 
     def stand_as(self, new: str, *, by: Any, now: datetime, reason: str = "") -> None:
         """Follow a refund or a dispute; nothing to do where the payment stands so already."""

@@ -7,20 +7,26 @@ mined after the payment began, and has N confirmations on a chain that still has
 
 from __future__ import annotations
 
+import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from gaas.lib.errors import DomainError
 from payments.models import Payment, Refund
 from payments.providers import Begun, ProviderRefused, ProviderUnreachable, Seen
-from payments.providers.rpc import Nodes
+from payments.providers.rpc import Nodes, number
 
 # keccak256("Transfer(address,address,uint256)"), the event of ERC-20.
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 MICRO = 1_000_000
 MOST_TAIL = 9_999
 MOST_BLOCKS = 2_000
+# Stretches of so many blocks at one look: chains with four blocks a second grow by 15 000 in the hour between two.
+MOST_STRETCHES = 10
+_HASH = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
 
 
 class NotFoundYet(Exception):
@@ -64,7 +70,7 @@ class OnchainProvider:
         return chain.units_of(micro) + tail * 10 ** max(0, chain.decimals - 9), micro
 
     def begin(self, payment: Payment) -> Begun:
-        if int(self.nodes.agreed("eth_chainId"), 16) != self.chain.chain_id:
+        if number(self.nodes.agreed("eth_chainId")) != self.chain.chain_id:
             raise ProviderUnreachable("The nodes are of another chain than the one that is set up.")
         intent = payment.chain
         whole, part = divmod(int(intent.units), 10**self.chain.decimals)
@@ -83,9 +89,17 @@ class OnchainProvider:
 
     def look(self, payment: Payment) -> Seen:
         intent = payment.chain
+        if intent.chain_id != self.chain.chain_id:
+            raise ProviderUnreachable("The payment is to come on another chain than the one that is set up.")
+        with _sense():
+            return self._seen(payment, intent)
+
+    def _seen(self, payment: Payment, intent: Any) -> Seen:
+        if intent.from_block is None:
+            return Seen("pending", detail="This payment never began: nobody was told what to send.")
         facts: dict[str, Any] = {"height": self.nodes.height()}
         try:
-            found = self._in_transaction(intent) if intent.tx_hash else self._among_logs(intent, facts)
+            found = self._found(intent, facts)
         except NotFoundYet as nothing:
             return Seen("pending", detail=str(nothing), facts=facts)
         deep = facts["height"] - found["block"] + 1
@@ -96,13 +110,25 @@ class OnchainProvider:
         return Seen("succeeded", payment.amount, facts=facts, provider_id=place)
 
     def give_up(self, payment: Payment) -> Seen:
-        """Nothing can be taken off a chain; look once more."""
+        """Look on: nobody can be kept from paying, unless nobody was told what to pay."""
         seen = self.look(payment)
-        return seen if seen.state == "succeeded" else Seen("cancelled")
+        return seen if payment.chain.from_block is not None else Seen("cancelled", detail=seen.detail)
 
     def refund(self, refund: Refund) -> tuple[str, Seen]:
         """Refuse: the platform signs nothing on a chain."""
         raise ProviderRefused("sent_by_hand", "Send it on the chain yourself, then note the transaction's hash.")
+
+    def _found(self, intent: Any, facts: dict[str, Any]) -> dict[str, Any]:
+        """Find it in the transaction that was named, and else among all: a wrong name hides nothing."""
+        if not intent.tx_hash:
+            return self._among_logs(intent, facts)
+        try:
+            return self._in_transaction(intent)
+        except NotFoundYet as named:
+            try:
+                return self._among_logs(intent, facts)
+            except NotFoundYet:
+                raise named from None
 
     def _in_transaction(self, intent: Any) -> dict[str, Any]:
         """Find the payment in the transaction that was named. Raises NotFoundYet with what is wrong about it."""
@@ -130,8 +156,18 @@ class OnchainProvider:
         """
         if not intent.token:
             raise NotFoundYet("")
-        begin = max(intent.from_block or 0, (intent.searched_to or 0) - self.chain.confirmations)
-        end = min(facts["height"], begin + MOST_BLOCKS)
+        begin = max(intent.from_block + 1, (intent.searched_to or 0) - self.chain.confirmations)
+        for _ in range(MOST_STRETCHES):
+            end = min(facts["height"], begin + MOST_BLOCKS)
+            if begin > end:
+                break
+            if exact := self._transfers(intent, begin, end):
+                return self._one_of(exact, intent)
+            facts["searched_to"], begin = end, end + 1
+        raise NotFoundYet("")
+
+    def _transfers(self, intent: Any, begin: int, end: int) -> list[dict[str, Any]]:
+        """Give what came in of the very units; nodes are asked for our token and address, and checked."""
         logs = self.nodes.agreed(
             "eth_getLogs",
             {
@@ -141,11 +177,8 @@ class OnchainProvider:
                 "topics": [TRANSFER, None, _topic(intent.receiver)],
             },
         )
-        exact = [log for log in logs if _units(log) == int(intent.units)]
-        if not exact:
-            facts["searched_to"] = end
-            raise NotFoundYet("")
-        return self._one_of(exact, intent)
+        ours = [log for log in logs if self._is_transfer_to_us(log, intent)]
+        return [log for log in ours if _units(log) == int(intent.units)]
 
     def _is_transfer_to_us(self, log: dict[str, Any], intent: Any) -> bool:
         topics = log["topics"]
@@ -157,23 +190,35 @@ class OnchainProvider:
         if not exact:
             self._require_units(_units(logs[0]), intent)
         log = exact[0]
-        index = int(log["logIndex"], 16)
+        index = number(log["logIndex"])
         return self._placed(log["transactionHash"], log["blockNumber"], log["blockHash"], index, intent)
 
     def _require_units(self, came: int, intent: Any) -> None:
         if came != int(intent.units):
             raise NotFoundYet(f"This transaction sends {came} units, and this payment asks for exactly {intent.units}.")
 
-    def _placed(self, tx_hash: str, number: str | None, block: str, index: int, intent: Any) -> dict[str, Any]:
+    def _placed(self, tx_hash: str, height: str | None, block: str, index: int, intent: Any) -> dict[str, Any]:
         """Give where it stands. Raises NotFoundYet for a block before the payment, or one that was left behind."""
-        if number is None:
+        if height is None:
             raise NotFoundYet("This transaction is not mined yet.")
-        if int(number, 16) < (intent.from_block or 0):
+        if not _HASH.fullmatch(tx_hash.lower()):
+            raise ValueError("That is no hash.")
+        # That block was there when the payment began.
+        if number(height) <= intent.from_block:
             raise NotFoundYet("This transaction is older than the payment.")
-        canonical = self.nodes.agreed("eth_getBlockByNumber", number, False)
+        canonical = self.nodes.agreed("eth_getBlockByNumber", height, False)
         if canonical is None or canonical["hash"] != block:
             raise NotFoundYet("The chain has left this transaction's block behind; it has to be mined again.")
-        return {"hash": tx_hash.lower(), "block": int(number, 16), "index": index}
+        return {"hash": tx_hash.lower(), "block": number(height), "index": index}
+
+
+@contextmanager
+def _sense() -> Iterator[None]:
+    """Take an answer of a shape that no node gives for none at all."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as nonsense:
+        raise ProviderUnreachable("A node of the chain answers nonsense.") from nonsense
 
 
 def address_of(text: str, name: str) -> str:

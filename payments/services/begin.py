@@ -14,6 +14,7 @@ from accounts.services.authority import require_open
 from accounts.services.hours import check_pays_for_itself
 from gaas.lib.amounts import parse_micro, show_micro
 from gaas.lib.errors import Conflict, DomainError, NotAllowed
+from gaas.lib.retry import retried
 from payments.choices import PaymentStatus, Provider
 from payments.models import Payment, PaymentEvent
 from payments.providers import Begun, ProviderRefused, ProviderUnreachable, Seen, provider_of
@@ -22,6 +23,8 @@ from payments.services.credit import Arrived, credit, locked
 
 FIRST_LOOK = timedelta(seconds=20)
 LONGEST_LOOK = timedelta(hours=1)
+# How long after its beginning what was given up is still looked for.
+LATEST_LOOK = timedelta(days=90)
 
 
 class AmountOutOfBounds(DomainError):
@@ -95,6 +98,14 @@ def follow(*, payment_id: UUID, now: datetime) -> Payment:
     1. Put the next look off, so that of many callers one asks. 2. Ask, outside any transaction. 3. Store the answer.
     A crash between 2 and 3 asks again: calls carry our key, and the effect of an answer happens once.
     """
+    try:
+        return ask_provider(payment_id=payment_id, now=now)
+    except ProviderUnreachable:
+        return Payment.objects.select_related("account").get(pk=payment_id)
+
+
+def ask_provider(*, payment_id: UUID, now: datetime) -> Payment:
+    """Do as `follow`, and raise ProviderUnreachable where nothing was learned."""
     payment = Payment.objects.select_related("account").get(pk=payment_id)
     provider = provider_of(payment.provider)
     claim = Payment.objects.filter(pk=payment.pk, look_at=payment.look_at, look_at__lte=now)
@@ -106,10 +117,18 @@ def follow(*, payment_id: UUID, now: datetime) -> Payment:
         seen = provider.look(payment) if payment.is_open else provider.give_up(payment)
     except ProviderRefused as refused:
         seen = Seen("failed", failure=refused.code, detail=refused.detail)
-    except ProviderUnreachable:
-        return payment
-    note_look(payment, seen, now)
-    return apply(payment_id=payment.pk, seen=seen, now=now)
+    is_over = not payment.is_open and now > payment.created_at + LATEST_LOOK
+    if is_over and seen.state == "pending" and not seen.facts.get("confirmations"):
+        seen = Seen("cancelled", facts=seen.facts)
+    return _told(payment, seen, now)
+
+
+@retried
+def _told(payment: Payment, seen: Seen, now: datetime) -> Payment:
+    """Store what was learned, all or nothing. Locks: account → payment → what it asks for on a chain."""
+    applied = apply(payment_id=payment.pk, seen=seen, now=now)
+    note_look(applied, seen, now)
+    return applied
 
 
 def apply(*, payment_id: UUID, seen: Seen, now: datetime) -> Payment:
@@ -157,6 +176,9 @@ def _begun(payment: Payment, begun: Begun, now: datetime) -> Payment:
         if payment.status == PaymentStatus.CREATED:
             payment.wait_for(by=None, now=now, provider_id=begun.provider_id, instructions=begun.instructions)
             note_begin(payment, begun, now)
+        elif begun.provider_id and not payment.provider_id:
+            # Given up while it was begun there: it is to be given up there too.
+            Payment.objects.filter(pk=payment.pk).update(provider_id=begun.provider_id, look_at=now, updated_at=now)
     return payment
 
 

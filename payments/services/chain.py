@@ -85,4 +85,7 @@ def note_look(payment: Payment, seen: Seen, now: datetime) -> None:
         changes["searched_to"] = seen.facts["searched_to"]
     if seen.state == "succeeded":
         changes |= {"tx_hash": seen.facts["tx_hash"], "is_open": False}
+    elif seen.state == "cancelled" and not payment.is_open:
+        # Nobody looks any more, so another payment may ask for as many.
+        changes["is_open"] = False
     ChainIntent.objects.filter(payment=payment).update(**changes)

@@ -13,6 +13,7 @@ from accounts.models import Account
 from accounts.services.hours import wallet_balance
 from gaas.lib.amounts import show_micro
 from gaas.lib.retry import retried
+from payments.choices import Provider
 from payments.models import Payment, Review
 from payments.services.debts import repay_debt
 
@@ -57,6 +58,10 @@ def credit(*, payment_id: UUID, arrived: Arrived, by: Any, now: datetime, reason
     """
     payment = locked(payment_id)
     if payment.is_paid:
+        return payment
+    if payment.reviews.filter(in_suspense__gt=0).exists():
+        # It came in before and was put aside: a person decides or has decided, whatever is said of it by now.
+        Payment.objects.filter(pk=payment.pk).update(look_at=None, updated_at=now)
         return payment
     if doubt := _doubt(payment, arrived):
         set_aside(payment=payment, arrived=arrived, code=doubt[0], detail=doubt[1], now=now)
@@ -119,6 +124,10 @@ def _doubt(payment: Payment, arrived: Arrived) -> tuple[str, str] | None:
             "amount_mismatch",
             f"Asked for {show_micro(payment.amount)} USD, and {show_micro(arrived.amount)} came in.",
         )
+    wallet = wallet_balance(payment.account)
+    # By hand a person is there to be told; a provider would only say the same again and again.
+    if payment.provider != Provider.MANUAL and (wallet.frozen_in or wallet.closed_at):
+        return "wallet_frozen", "The account's wallet is frozen or closed: nothing can be put into it."
     return None
 
 

@@ -35,6 +35,9 @@ def take_back(*, account: Account, amount: int, to: Balance, key: str, kind: str
     """
     earnings = open_balance(asset="USD", kind="earnings", owner_key=account.owner_key)
     sources = {"wallet": wallet_balance(account), "earnings": earnings, "debt": debt_of(account)}
+    # In the order of all locks; then what is free stays free until it is taken.
+    rows = Balance.objects.filter(pk__in=[source.pk for source in sources.values()]).order_by("pk")
+    list(rows.select_for_update(no_key=True, of=("self",)))
     parts, left = dict.fromkeys(sources, 0), amount
     for name, source in sources.items():
         part = left if name == "debt" else min(left, _free(source))

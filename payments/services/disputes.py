@@ -16,6 +16,7 @@ from payments.choices import PAYMENT_PAID, DisputeStatus, PaymentStatus
 from payments.models import Dispute, Payment, PaymentEvent
 from payments.services.credit import clearing, locked
 from payments.services.debts import repay_debt, take_back
+from payments.services.refunds import give_way
 
 
 @retried
@@ -29,7 +30,11 @@ def open_dispute(*, payment_id: UUID, provider_id: str, amount: int, reason: str
     known = Dispute.objects.filter(provider_id=provider_id).first()
     if known is not None:
         return known
-    if payment.status not in PAYMENT_PAID or not 0 < amount <= payment.refundable:
+    if payment.status not in PAYMENT_PAID:
+        return None
+    if amount > payment.refundable:
+        give_way(payment, reason="The payment is contested.", now=now)
+    if not 0 < amount <= payment.refundable:
         return None
     dispute = Dispute(payment=payment, provider_id=provider_id, amount=amount, reason=reason[:200], opened_at=now)
     parts = take_back(
@@ -66,7 +71,7 @@ def close_dispute(*, provider_id: str, won: bool, now: datetime) -> Dispute | No
         return dispute
     if not won:
         dispute.lose(now=now)
-        payment.stand_as(PaymentStatus.DISPUTE_LOST, by=None, now=now)
+        _stand(payment, PaymentStatus.DISPUTE_LOST, now)
         return dispute
     dispute.win(now=now)
     transfer(
@@ -80,8 +85,14 @@ def close_dispute(*, provider_id: str, won: bool, now: datetime) -> Dispute | No
     repay_debt(account=payment.account, most=dispute.amount, key=f"dispute:{dispute.pk}:repaid", ref=str(payment.pk))
     Payment.objects.filter(pk=payment.pk).update(disputed=F("disputed") - dispute.amount, updated_at=now)
     payment.refresh_from_db()
-    payment.stand_as(PaymentStatus.DISPUTE_WON, by=None, now=now)
+    _stand(payment, PaymentStatus.DISPUTE_WON, now)
     return dispute
+
+
+def _stand(payment: Payment, status: PaymentStatus, now: datetime) -> None:
+    """Let a payment be contested for as long as one dispute of it is open."""
+    if not payment.disputes.filter(status=DisputeStatus.OPEN).exists():
+        payment.stand_as(status, by=None, now=now)
 
 
 def _tell_owners(dispute: Dispute, payment: Payment) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -10,8 +11,11 @@ from django.db.models import Sum
 
 from accounts.ledger.models import Balance, Transfer
 from accounts.ledger.services import open_balance, transfer
+from gaas.lib.errors import DomainError
 from gaas.lib.ids import uuid7
 from gaas.lib.retry import retried
+
+log = logging.getLogger("app")
 
 PENDING, EARNINGS = "earnings_pending", "earnings"
 BATCH = 200
@@ -22,9 +26,18 @@ def mature_all(*, now: datetime) -> int:
     pending = Balance.objects.filter(asset="USD", kind=PENDING, posted__gt=0).order_by("pk")
     moved, last = 0, None
     while batch := list((pending if last is None else pending.filter(pk__gt=last))[:BATCH]):
-        moved += sum(bool(mature(balance_id=balance.pk, now=now)) for balance in batch)
+        moved += sum(_moves(balance.pk, now) for balance in batch)
         last = batch[-1].pk
     return moved
+
+
+def _moves(balance_id: UUID, now: datetime) -> bool:
+    """Let one owner's trouble, such as frozen earnings, be theirs."""
+    try:
+        return bool(mature(balance_id=balance_id, now=now))
+    except DomainError as refusal:
+        log.warning("earnings of balance %s do not mature: %s", balance_id, refusal.detail)
+        return False
 
 
 @retried

@@ -33,6 +33,9 @@ _INQUIRIES = ("warning_needs_response", "warning_under_review", "warning_closed"
 def keep_event(*, event: dict[str, Any], now: datetime) -> WebhookEvent:
     """Store an event, once for its id, and have it looked into after the commit."""
     about = event.get("data", {}).get("object", {})
+    about = about if isinstance(about, dict) else {}
+    # Whoever has it can complete the payment; nothing here asks for it.
+    about.pop("client_secret", None)
     fields = {"kind": str(event.get("type", ""))[:100], "about": str(about.get("id", ""))[:200], "payload": event}
     row = WebhookEvent(provider=Provider.STRIPE, event_id=str(event["id"])[:200], due_at=now, **fields)
     WebhookEvent.objects.bulk_create([row], ignore_conflicts=True)
@@ -120,6 +123,9 @@ def _dispute(found: Any, stripe: Any, now: datetime) -> None:
     opened = open_dispute(
         payment_id=payment.pk, provider_id=found.id, amount=found.amount * CENT, reason=found.reason, now=now
     )
+    if opened is None and Payment.objects.filter(pk=payment.pk, refunding__gt=0).exists():
+        # It may fail, and then there is enough to contest.
+        raise ProviderUnreachable("A refund of the contested payment is under way: waiting for how it ends.")
     if opened is None:
         ask(
             key=f"stripe:dispute:{found.id}",

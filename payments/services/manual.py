@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import datetime
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from accounts.models import Account, User
 from accounts.services.authority import require_open
 from accounts.services.hours import check_pays_for_itself
-from gaas.lib.amounts import parse_micro, show_micro
+from gaas.lib.amounts import show_micro
 from gaas.lib.errors import Conflict, DomainError, NotAllowed
-from payments.choices import PaymentStatus, Provider
-from payments.models import Payment
+from gaas.lib.retry import retried
+from payments.choices import Provider
+from payments.models import Payment, PaymentEvent
 from payments.services.begin import check_amount, new_payment
 from payments.services.credit import Arrived, credit, locked
+from payments.services.two_people import gains, may_credit_alone
 
 
 class ReferenceUsed(Conflict):
@@ -30,21 +32,20 @@ class OwnDraft(NotAllowed):
     code = "own_draft"
 
 
+@retried
 def record_payment(
     *, account: Account, amount: int, method: str, reference: str, by: User, now: datetime, reason: str = ""
 ) -> Payment:
-    """Draft what came in by `method` under `reference`; up to MANUAL_PAYMENT_LIMIT_USD it is credited at once.
+    """Draft what came in by `method` under `reference`; up to MANUAL_PAYMENT_LIMIT_USD a day it is credited at once.
 
-    Above that a second person has to approve. Raises NotAllowed without the permission, ReferenceUsed,
-    AmountOutOfBounds, AccountClosed, PaysFromParent.
+    Above that, and where the recorder may spend it, a second person has to approve. Raises NotAllowed without the
+    permission, ReferenceUsed, AmountOutOfBounds, AccountClosed, PaysFromParent.
     """
     _require_clerk(by)
     require_open(account)
     check_pays_for_itself(account)
     check_amount(amount)
-    method, reference = method.strip().lower(), " ".join(reference.split())
-    if not method or not reference:
-        raise DomainError("Say how the money came and what the statement calls it.", attr="reference", code="required")
+    method, reference = _as_booked(method, reference)
     with transaction.atomic():
         try:
             with transaction.atomic():
@@ -60,16 +61,15 @@ def record_payment(
         except IntegrityError:
             raise _used(method, reference) from None
         payment.wait_for(by=by, now=now, reason=reason or f"Recorded: {method} {reference}.")
-        return _credited_if_small(payment, by, now)
+        return _credited_if_small(locked(payment.pk), by, now)
 
 
+@retried
 def confirm_payment(*, payment: Payment, amount: int, method: str, reference: str, by: User, now: datetime) -> Payment:
     """Note that what an owner announced has come in; else as `record_payment`. A different amount is what counts."""
     _require_clerk(by)
     check_amount(amount)
-    method, reference = method.strip().lower(), " ".join(reference.split())
-    if not method or not reference:
-        raise DomainError("Say how the money came and what the statement calls it.", attr="reference", code="required")
+    method, reference = _as_booked(method, reference)
     with transaction.atomic():
         payment = locked(payment.pk)
         if payment.provider != Provider.MANUAL or payment.is_paid or payment.reference:
@@ -81,10 +81,11 @@ def confirm_payment(*, payment: Payment, amount: int, method: str, reference: st
                 )
         except IntegrityError:
             raise _used(method, reference) from None
-        payment.refresh_from_db()
+        payment = locked(payment.pk)
         return _credited_if_small(payment, by, now)
 
 
+@retried
 def approve_payment(*, payment: Payment, by: User, now: datetime) -> Payment:
     """Credit a draft as the second person. Raises NotAllowed, OwnDraft for its drafter, Conflict if none waits."""
     _require_clerk(by)
@@ -93,6 +94,8 @@ def approve_payment(*, payment: Payment, by: User, now: datetime) -> Payment:
         _require_draft(payment)
         if payment.drafted_by_id == by.pk:
             raise OwnDraft("A second person has to approve what you recorded.")
+        if gains(payment.account, by):
+            raise OwnDraft("Somebody who cannot spend this money has to approve it.")
         return _credited(payment, by, now)
 
 
@@ -105,18 +108,18 @@ def reject_payment(*, payment: Payment, by: User, reason: str, now: datetime) ->
         payment = locked(payment.pk)
         _require_draft(payment)
         Payment.objects.filter(pk=payment.pk).update(reference="", updated_at=now)
-        payment.fail(code="rejected", detail=f"{reason.strip()} (reference {payment.reference})", by=by, now=now)
+        detail = f"{reason.strip()} (reference {payment.reference})"
+        if payment.is_open:
+            payment.fail(code="rejected", detail=detail, by=by, now=now)
+        else:
+            # It was given up before; that it did not come in changes nothing about that.
+            PaymentEvent.note(payment.pk, old=payment.status, new=payment.status, by=by, reason=detail, now=now)
         payment.reference = ""
     return payment
 
 
-def limit_of_one_person() -> int:
-    """Give up to how many micro-dollars one person may credit or send back alone."""
-    return parse_micro(settings.MANUAL_PAYMENT_LIMIT_USD)
-
-
 def _credited_if_small(payment: Payment, by: User, now: datetime) -> Payment:
-    return _credited(payment, by, now) if payment.amount <= limit_of_one_person() else payment
+    return _credited(payment, by, now) if may_credit_alone(payment, by=by, now=now) else payment
 
 
 def _credited(payment: Payment, by: User, now: datetime) -> Payment:
@@ -136,8 +139,18 @@ def _require_clerk(by: User) -> None:
 
 
 def _require_draft(payment: Payment) -> None:
-    if payment.provider != Provider.MANUAL or payment.status != PaymentStatus.PENDING or payment.drafted_by is None:
+    if not payment.is_draft:
         raise Conflict(f"This payment is {payment.get_status_display().lower()}: there is no draft to decide on.")
+
+
+def _as_booked(method: str, reference: str) -> tuple[str, str]:
+    """Write both as they are stored: one line of a statement is one, in whatever case, width or spacing it is typed."""
+    method, reference = (" ".join(unicodedata.normalize("NFKC", text).split()) for text in (method, reference))
+    if not method or not reference:
+        raise DomainError("Say how the money came and what the statement calls it.", attr="reference", code="required")
+    if len(method) > 40 or len(reference) > 140:
+        raise DomainError("Give at most 40 characters of a method and 140 of a reference.", attr="reference")
+    return method.lower(), reference.upper()
 
 
 def _used(method: str, reference: str) -> ReferenceUsed:

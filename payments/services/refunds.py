@@ -14,12 +14,12 @@ from accounts.services.hours import wallet_balance
 from gaas.lib.amounts import show_micro
 from gaas.lib.errors import Conflict, DomainError, NotAllowed
 from gaas.lib.retry import retried
-from payments.choices import PAYMENT_REFUNDABLE, PaymentStatus, RefundStatus
-from payments.models import Payment, PaymentEvent, Refund
+from payments.choices import PAYMENT_REFUNDABLE, PaymentStatus, RefundStatus, ReviewStatus
+from payments.models import Payment, PaymentEvent, Refund, Review
 from payments.providers import ProviderRefused, ProviderUnreachable, Seen, provider_of
 from payments.services.credit import clearing, locked
 from payments.services.debts import repay_debt, take_back
-from payments.services.manual import limit_of_one_person
+from payments.services.two_people import gains, may_refund_alone
 
 AGAIN = timedelta(minutes=1)
 
@@ -39,9 +39,10 @@ class OwnRefund(NotAllowed):
 
 @retried
 def request_refund(*, payment_id: UUID, amount: int, reason: str, by: User, now: datetime) -> Refund:
-    """Hold the amount in the wallet, and have it sent back; above MANUAL_PAYMENT_LIMIT_USD after a second person's yes.
+    """Hold the amount in the wallet, and have it sent back.
 
-    Raises NotAllowed, Conflict where nothing came in, RefundTooLarge, InsufficientBalance where it was spent.
+    Above MANUAL_PAYMENT_LIMIT_USD a day a second person has to say yes first. Raises NotAllowed, Conflict where nothing
+    came in or a review is open, RefundTooLarge, InsufficientBalance where it was spent.
     Locks: account → payment → balance.
     """
     _require_clerk(by)
@@ -54,6 +55,10 @@ def request_refund(*, payment_id: UUID, amount: int, reason: str, by: User, now:
         raise RefundTooLarge(
             f"Of this payment at most {show_micro(payment.refundable)} USD can be sent back.", attr="amount_usd"
         )
+    if Review.objects.filter(payment=payment, status=ReviewStatus.OPEN).exists():
+        raise Conflict("A review of this payment is open: decide on it first, for money may be gone already.")
+    if not payment.goes_back_by_hand:
+        provider_of(payment.provider).check(amount)
     refund = Refund(payment=payment, amount=amount, reason=reason.strip(), requested_by=by)
     refund.hold = hold(
         balance=wallet_balance(payment.account),
@@ -62,7 +67,7 @@ def request_refund(*, payment_id: UUID, amount: int, reason: str, by: User, now:
         purpose="refund",
         ref=str(payment.pk),
     )
-    if not payment.goes_back_by_hand and amount <= limit_of_one_person():
+    if not payment.goes_back_by_hand and may_refund_alone(refund, by=by, now=now):
         refund.send_at = now
     refund.save(force_insert=True)
     Payment.objects.filter(pk=payment.pk).update(refunding=F("refunding") + amount, updated_at=now)
@@ -70,6 +75,7 @@ def request_refund(*, payment_id: UUID, amount: int, reason: str, by: User, now:
     return refund
 
 
+@retried
 def approve_refund(*, refund: Refund, by: User, now: datetime) -> Refund:
     """Let a large refund go, as the second person. Raises NotAllowed, OwnRefund, Conflict."""
     _require_clerk(by)
@@ -81,23 +87,30 @@ def approve_refund(*, refund: Refund, by: User, now: datetime) -> Refund:
             raise Conflict("Send the money yourself, then note the reference under which it went.")
         if refund.requested_by_id == by.pk:
             raise OwnRefund("A second person has to approve the refund that you asked for.")
+        if gains(refund.payment.account, by):
+            raise OwnRefund("Somebody who is not in this account has to approve its refund.")
         Refund.objects.filter(pk=refund.pk).update(approved_by=by, send_at=now, updated_at=now)
         refund.refresh_from_db()
     return refund
 
 
+@retried
 def note_sent(*, refund: Refund, reference: str, by: User, now: datetime) -> Refund:
     """Note under which reference a refund went by hand. A large one must be noted by a second person."""
     _require_clerk(by)
     if not reference.strip():
         raise DomainError("Give the reference under which the money went.", code="required", attr="reference")
+    refund = _locked(refund.pk)
     if not refund.payment.goes_back_by_hand:
         raise Conflict("The provider sends this refund and tells how it went.")
-    if refund.amount > limit_of_one_person() and refund.requested_by_id == by.pk:
+    if gains(refund.payment.account, by):
+        raise OwnRefund("Somebody who is not in this account has to note that its refund was sent.")
+    if refund.requested_by_id == by.pk and not may_refund_alone(refund, by=by, now=now):
         raise OwnRefund("A second person has to note that this refund was sent.")
     return _succeeded(refund_id=refund.pk, by=by, now=now, reference=reference.strip(), approved_by=by)
 
 
+@retried
 def cancel_refund(*, refund: Refund, by: User, reason: str, now: datetime) -> Refund:
     """Take a refund back before it is sent; the wallet may spend the amount again."""
     _require_clerk(by)
@@ -108,6 +121,15 @@ def cancel_refund(*, refund: Refund, by: User, reason: str, now: datetime) -> Re
         refund.cancel(by=by, now=now, reason=reason)
         _let_go(refund, now)
     return refund
+
+
+def give_way(payment: Payment, *, reason: str, now: datetime) -> None:
+    """Take back what was asked for and not sent of a locked payment; what is under way can no more be stopped."""
+    for refund in payment.refunds.select_for_update(no_key=True, of=("self",)).filter(status=RefundStatus.REQUESTED):
+        refund.payment = payment
+        refund.cancel(by=None, now=now, reason=reason)
+        _let_go(refund, now)
+    payment.refresh_from_db(fields=["refunding"])
 
 
 def send_refund(*, refund_id: UUID, now: datetime) -> Refund:
@@ -243,6 +265,9 @@ def _hold_of(refund: Refund) -> UUID:
 def _follow(payment: Payment, now: datetime) -> None:
     payment.refresh_from_db()
     if payment.status in PAYMENT_REFUNDABLE or payment.status == PaymentStatus.REFUNDED:
+        if payment.status == PaymentStatus.DISPUTE_WON and payment.standing == PaymentStatus.SUCCEEDED:
+            # All of it is there, and that it was contested once is the more there is to say.
+            return
         payment.stand_as(payment.standing, by=None, now=now)
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
 from gaas.lib.errors import DomainError
 from payments.models import Payment, Refund, WebhookEvent
-from payments.services.begin import follow
+from payments.providers import ProviderUnreachable
+from payments.services.begin import ask_provider
 from payments.services.credit import locked
 from payments.services.earnings import mature_all
 from payments.services.inbox import process_event
@@ -20,6 +24,9 @@ from payments.services.refunds import send_refund
 log = logging.getLogger("app")
 
 BATCH = 100
+# A pass must end before its actor is ended, or what stands at its end never happens.
+LONGEST_SECONDS = 15
+SILENCES = 3
 
 
 def sweep(*, now: datetime) -> None:
@@ -29,14 +36,17 @@ def sweep(*, now: datetime) -> None:
     """
     to_look_at = Payment.objects.to_look_at(now=now).order_by("look_at")
     to_send = Refund.objects.filter(send_at__lte=now).order_by("send_at")
-    for payment_id in to_look_at.values_list("pk", flat=True)[:BATCH]:
-        _each(follow, payment_id=payment_id, now=now)
-    for refund_id in to_send.values_list("pk", flat=True)[:BATCH]:
+    silent: Counter[str] = Counter()
+    for payment_id, provider in _in_time(to_look_at.values_list("pk", "provider")[:BATCH]):
+        # Of a provider that answers nobody the next sweep asks again, about others first.
+        if silent[provider] < SILENCES and not _each(ask_provider, payment_id=payment_id, now=now):
+            silent[provider] += 1
+    for refund_id in _in_time(to_send.values_list("pk", flat=True)[:BATCH]):
         _each(send_refund, refund_id=refund_id, now=now)
-    for payment_id in Payment.objects.overdue(now=now).values_list("pk", flat=True)[:BATCH]:
+    for payment_id in _in_time(Payment.objects.overdue(now=now).values_list("pk", flat=True)[:BATCH]):
         _each(expire_payment, payment_id=payment_id, now=now)
     due = WebhookEvent.objects.filter(due_at__lte=now).order_by("due_at")
-    for event_id in due.values_list("pk", flat=True)[:BATCH]:
+    for event_id in _in_time(due.values_list("pk", flat=True)[:BATCH]):
         _each(process_event, event_id=event_id, now=now)
     mature_all(now=now)
 
@@ -50,11 +60,23 @@ def expire_payment(*, payment_id: UUID, now: datetime) -> bool:
         return payment.expire(now=now)
 
 
-def _each(verb: Callable[..., object], **about: object) -> None:
-    """Let one row's trouble be its own."""
+def _in_time(rows: Iterable[Any]) -> Iterable[Any]:
+    began = time.monotonic()
+    for row in rows:
+        if time.monotonic() - began > LONGEST_SECONDS:
+            return
+        yield row
+
+
+def _each(verb: Callable[..., object], **about: object) -> bool:
+    """Let one row's trouble be its own; return False where the provider did not answer."""
     try:
         verb(**about)
+    except ProviderUnreachable as silence:
+        log.info("payments sweep: %s: %s", verb.__name__, silence)
+        return False
     except DomainError as refusal:
         log.warning("payments sweep: %s: %s", verb.__name__, refusal.detail)
     except Exception:
         log.exception("payments sweep: %s failed about %s", verb.__name__, about)
+    return True

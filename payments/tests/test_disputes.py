@@ -131,3 +131,31 @@ class TestClose:
         services.close_dispute(provider_id="dp_1", won=True, now=clock.now())
         services.request_refund(payment_id=payment.pk, amount=50 * USD, reason="Sorry", by=fay, now=clock.now())
         assert Payment.objects.get().refunding == 50 * USD
+
+
+class TestSeveral:
+    def test_one_won_while_another_is_open_is_still_contested(self, paid):
+        payment = paid(50)
+        contest(payment, 20)
+        contest(payment, 30, "dp_2")
+        services.close_dispute(provider_id="dp_1", won=True, now=clock.now())
+        assert Payment.objects.get().status == PaymentStatus.DISPUTED
+        services.close_dispute(provider_id="dp_2", won=False, now=clock.now())
+        after = Payment.objects.get()
+        assert (after.status, after.disputed) == (PaymentStatus.DISPUTE_LOST, 30 * USD)
+
+    def test_a_refund_that_fails_after_a_win_gives_the_money_back(self, paid, fay, wallet):
+        payment = paid(50)
+        refund = services.request_refund(payment_id=payment.pk, amount=20 * USD, reason="Back", by=fay, now=clock.now())
+        services.note_sent(refund=refund, reference="OUT-1", by=fay, now=clock.now())
+        contest(payment, 30)
+        services.close_dispute(provider_id="dp_1", won=True, now=clock.now())
+        services.fail_refund(refund_id=refund.pk, detail="The bank sent it back.", now=clock.now())
+        assert (wallet(), Payment.objects.get().refunded) == (50 * USD, 0)
+
+    def test_a_refund_not_sent_yet_gives_way(self, paid, fay, wallet):
+        payment = paid(50)
+        refund = services.request_refund(payment_id=payment.pk, amount=40 * USD, reason="Back", by=fay, now=clock.now())
+        assert contest(payment, 50) is not None
+        refund.refresh_from_db()
+        assert (refund.status, wallet(), services.owed_by(payment.account)) == ("CANCELLED", 0, 0)

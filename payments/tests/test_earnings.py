@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from accounts.ledger.services import open_balance, platform_balance, transfer
+from accounts.ledger.services import freeze, open_balance, platform_balance, transfer
 from gaas.lib import clock
 from payments import services
 from payments.tests.conftest import USD
@@ -93,3 +93,20 @@ class TestMature:
         transfer(key="back", kind="correction", debit=pending, credit=fees, amount=4 * USD)
         services.mature_all(now=clock.now() + WEEK)
         assert free() == 6 * USD
+
+    def test_one_frozen_owner_does_not_keep_others_waiting(self, earn, free, lab, child):
+        first = open_balance(
+            asset="USD", kind="earnings_pending", owner_key="acct:00000000-0000-0000-0000-000000000000"
+        )
+        transfer(
+            key="other",
+            kind="earning",
+            debit=platform_balance(asset="USD", kind="fees"),
+            credit=first,
+            amount=5,
+        )
+        blocked = open_balance(asset="USD", kind="earnings", owner_key=first.owner_key)
+        freeze(balance=blocked, incoming=True, outgoing=True)
+        earn(3, "mine")
+        assert services.mature_all(now=clock.now() + WEEK) == 1
+        assert free() == 3 * USD

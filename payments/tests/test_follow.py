@@ -7,7 +7,11 @@ from datetime import timedelta
 import pytest
 
 from accounts.ledger.models import Transfer
+from accounts.ledger.services import freeze
+from accounts.models import Membership
+from accounts.services import wallet_balance
 from gaas.lib import clock
+from gaas.lib.errors import NotAllowed
 from payments import services
 from payments.choices import PaymentStatus
 from payments.models import Payment, Review
@@ -143,3 +147,53 @@ class TestReview:
     def test_money_that_waits_cannot_be_forgotten(self, review, fay):
         with pytest.raises(Exception, match="Money waits"):
             services.resolve(review=review, outcome="kept", resolution="Whatever", by=fay, now=clock.now())
+
+    def test_money_is_set_aside_once_whatever_the_doubt(self, review, begun, wallet, fay):
+        seen = Seen("succeeded", 49 * USD, failure="metadata_mismatch", detail="Another one's")
+        services.apply(payment_id=begun.pk, seen=seen, now=later(hours=3))
+        assert Transfer.objects.filter(kind="suspense").count() == 1
+        assert sum(Review.objects.values_list("in_suspense", flat=True)) == 49 * USD
+
+    def test_what_was_sent_back_is_not_credited_later(self, review, begun, wallet, fay):
+        services.resolve(review=review, outcome="returned", resolution="Wrong payer", by=fay, now=clock.now())
+        services.apply(payment_id=begun.pk, seen=Seen("succeeded", 50 * USD), now=later(hours=3))
+        assert wallet() == 0
+
+    def test_nobody_decides_for_an_account_of_their_own(self, review, lab, fay, wallet):
+        Membership.objects.create(user=fay, account=lab, role="OWNER")
+        with pytest.raises(NotAllowed):
+            services.resolve(review=review, outcome="credited", resolution="Mine", by=fay, now=clock.now())
+        assert wallet() == 0
+
+
+class TestRaces:
+    def test_what_was_cancelled_while_it_began_is_given_up_there(self, asked, bank, alice, monkeypatch):
+        begin = bank.begin
+
+        def slow(payment):
+            begun = begin(payment)
+            services.cancel_payment(payment=Payment.objects.get(), by=alice, now=clock.now())
+            return begun
+
+        monkeypatch.setattr(bank, "begin", slow)
+        services.sweep(now=clock.now())
+        services.sweep(now=later(minutes=1))
+        assert bank.asked[-1] == ("give_up", f"bank_{asked.pk.hex}")
+
+    def test_a_frozen_wallet_puts_it_before_a_person(self, begun, bank, lab, fay):
+        balance = wallet_balance(lab)
+        freeze(balance=balance, incoming=True, outgoing=True)
+        bank.seen = Seen("succeeded", 50 * USD)
+        services.sweep(now=later(hours=1))
+        review = Review.objects.get()
+        assert (review.code, review.in_suspense) == ("wallet_frozen", 50 * USD)
+        freeze(balance=balance, incoming=False, outgoing=False)
+        services.resolve(review=review, outcome="credited", resolution="Thawed", by=fay, now=clock.now())
+        assert wallet_balance(lab).available == 50 * USD
+
+    def test_a_silent_provider_does_not_keep_the_rest_of_a_sweep_waiting(self, lab, alice, bank):
+        for _ in range(10):
+            services.start_payment(account=lab, provider="stripe", amount=5 * USD, by=alice, now=clock.now())
+        bank.is_down = True
+        services.sweep(now=clock.now())
+        assert len(bank.asked) <= 3

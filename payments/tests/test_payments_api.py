@@ -175,3 +175,21 @@ class TestAdmin:
         page = client.get(reverse("admin:payments_payment_change", args=[payment.pk]))
         assert page.status_code == 200
         assert "Came in: bank transfer R-1." in page.content.decode()
+
+
+class TestSecrets:
+    def test_only_who_began_a_payment_is_given_its_secret(self, api, alice, bob, lab):
+        payment = Payment.objects.create(
+            account=lab,
+            provider="stripe",
+            created_by=alice,
+            amount=USD,
+            provider_key="k",
+            instructions={"client_secret": "pi_1_secret_2", "publishable_key": "pk"},
+        )
+        address = f"{URL}{payment.pk}/"
+        assert api(alice).get(address).json()["instructions"]["client_secret"] == "pi_1_secret_2"
+        for url in (address, URL):
+            answer = api(bob).get(url)
+            assert answer.status_code == 200
+            assert b"secret_2" not in answer.content

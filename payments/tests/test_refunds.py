@@ -164,3 +164,22 @@ class TestByProvider:
         services.approve_refund(refund=refund, by=fred, now=clock.now())
         services.sweep(now=clock.now())
         assert (fresh(refund).status, Payment.objects.get().status) == (RefundStatus.SUCCEEDED, PaymentStatus.REFUNDED)
+
+    def test_parts_of_a_cent_are_refused_where_the_provider_cannot_send_them(self, by_bank, ask, bank, monkeypatch):
+        def check(amount):
+            if amount % 10_000:
+                raise DomainError("Whole cents only.", attr="amount_usd")
+
+        monkeypatch.setattr(bank, "check", check)
+        with pytest.raises(DomainError):
+            ask(by_bank, 1.005)
+        assert not Refund.objects.exists()
+
+    def test_nothing_is_sent_back_before_its_reviews_are_decided(self, by_bank, ask, fay):
+        review = services.ask(
+            key="r", provider="stripe", code="refund_beyond_payment", detail="", facts={}, payment=by_bank
+        )
+        with pytest.raises(Conflict):
+            ask(by_bank, 20)
+        services.resolve(review=review, outcome="kept", resolution="Seen", by=fay, now=clock.now())
+        assert ask(by_bank, 20)
