@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from accounts.ledger.check import register
 from accounts.ledger.models import Hold, Transfer
 from payments.choices import REFUND_UNDER_WAY, RefundStatus
-from payments.models import Dispute, Payment, Refund
+from payments.models import Dispute, Payment, Refund, Review
 
 BATCH = 500
 
@@ -37,7 +37,12 @@ def _of_batch(payments: list[Payment]) -> Iterable[str]:
     disputes: dict[object, list[Dispute]] = defaultdict(list)
     for dispute in Dispute.objects.filter(payment__in=payments):
         disputes[dispute.payment_id].append(dispute)
+    aside: Counter[object] = Counter()
+    for payment_id, amount in Review.objects.filter(payment__in=payments).values_list("payment_id", "in_suspense"):
+        aside[payment_id] += amount
     for payment in payments:
+        if aside[payment.pk] != moved[str(payment.pk)]["suspense"]:
+            yield f"Payment {payment.pk} has another sum in its reviews than was moved to suspense."
         yield from _of_payment(payment, moved[str(payment.pk)], refunds[payment.pk], disputes[payment.pk])
 
 
