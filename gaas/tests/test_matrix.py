@@ -164,7 +164,7 @@ class TestMatrix:
 
     @pytest.mark.parametrize("key", ROWS)
     def test_strangers_learn_nothing(self, answers: dict[str, Answers], key: str) -> None:
-        assert [caller for caller, body in answers[key].seen.items() if SECRET in body] == []
+        assert [caller for caller, body in answers[key].seen.items() if SECRET in body.lower()] == []
 
     @pytest.mark.parametrize("key", ROWS)
     def test_a_refusal_leaves_no_trace(self, answers: dict[str, Answers], key: str) -> None:
