@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from datetime import datetime
 from typing import Any
 
@@ -11,12 +10,8 @@ from django.contrib.auth.base_user import BaseUserManager
 from django.db import models
 from django.db.models import Exists, ExpressionWrapper, F, OuterRef, Q
 
+from accounts.addresses import normal_email
 from accounts.choices import AccountKind, InvitationKind, PaysFrom, QuotaRequestStatus, Role
-
-
-def normal_email(value: str) -> str:
-    """Write an address the one way it is stored and looked up: composed, without blanks around, lower case."""
-    return unicodedata.normalize("NFKC", value or "").strip().lower()
 
 
 class UserQuerySet(models.QuerySet):

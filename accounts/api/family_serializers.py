@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
+from accounts.addresses import check_email
 from accounts.choices import CapPeriod, InvitationKind, PaysFrom, Role
 from accounts.models import CapRule
 from accounts.services.caps import MAX_LIMIT
@@ -48,12 +49,12 @@ class MemberSerializer(serializers.Serializer):
 
 
 class InviteSerializer(StrictSerializer):
-    email = serializers.EmailField(max_length=254)
+    email = serializers.EmailField(max_length=254, validators=[check_email])
     role = serializers.ChoiceField(choices=Role.choices, default=Role.MEMBER)
 
 
 class InviteChildSerializer(StrictSerializer):
-    email = serializers.EmailField(max_length=254)
+    email = serializers.EmailField(max_length=254, validators=[check_email])
     pays_from = serializers.ChoiceField(
         choices=PaysFrom.choices,
         default=PaysFrom.SELF,

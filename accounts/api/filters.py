@@ -6,10 +6,10 @@ from typing import Any
 
 import django_filters
 
+from accounts.addresses import normal_email
 from accounts.choices import AccountKind, QuotaRequestStatus
 from accounts.ledger.models import Transfer
 from accounts.models import Account, QuotaRequest, User
-from accounts.querysets import normal_email
 from gaas.lib.rest.filters import MomentFilter, StrictBooleanFilter, StrictFilterSet
 
 

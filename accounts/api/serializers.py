@@ -7,6 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from accounts.addresses import check_email
 from accounts.choices import AccountKind, PaysFrom, QuotaRequestStatus, Role
 from accounts.ledger.models import Transfer
 from accounts.models import User
@@ -17,7 +18,7 @@ from gaas.lib.rest.serializers import StrictSerializer
 
 
 class RegisterSerializer(StrictSerializer):
-    email = serializers.EmailField(max_length=254)
+    email = serializers.EmailField(max_length=254, validators=[check_email])
     password = TextField(max_length=256, trim_whitespace=False, write_only=True, style={"input_type": "password"})
     name = TextField(max_length=150, allow_blank=True, default="")
     invitation = TextField(
@@ -59,7 +60,7 @@ class LogOutSerializer(StrictSerializer):
 
 
 class ResetSerializer(StrictSerializer):
-    email = serializers.EmailField(max_length=254)
+    email = serializers.EmailField(max_length=254, validators=[check_email])
 
 
 class ResetConfirmSerializer(StrictSerializer):

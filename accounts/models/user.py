@@ -4,10 +4,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
+from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models.functions import Lower
 
-from accounts.querysets import UserManager, normal_email
+from accounts.addresses import check_email, normal_email
+from accounts.querysets import UserManager
 from gaas.audit.services import record
 from gaas.lib.errors import Conflict, NotAllowed
 from gaas.lib.rows import Row
@@ -54,6 +56,10 @@ class User(Row, AbstractBaseUser, PermissionsMixin):
 
     def clean(self) -> None:
         super().clean()
+        try:
+            check_email(self.email)
+        except ValidationError as problem:
+            raise ValidationError({"email": problem}) from problem
         self.email = normal_email(self.email)
 
     def save(self, *args: Any, **kwargs: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 
+from accounts.addresses import check_email
 from accounts.choices import CapPeriod, PaysFrom, Role
 from accounts.pages.board import MovingForm, VerbForm
 from accounts.pages.fields import ASSETS, RuledField, amount_field, read_amount
@@ -106,7 +107,10 @@ class InviteForm(VerbForm):
     verb, button = "invite", "Send the letter"
 
     email = forms.EmailField(
-        label="E-mail address", max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "off"})
+        label="E-mail address",
+        max_length=254,
+        validators=[check_email],
+        widget=forms.EmailInput(attrs={"autocomplete": "off"}),
     )
     role = forms.ChoiceField(label="Role", choices=ROLES, initial=Role.MEMBER)
 
@@ -115,7 +119,10 @@ class InviteChildForm(VerbForm):
     verb, button = "invite_child", "Send the letter"
 
     email = forms.EmailField(
-        label="E-mail address of who owns it", max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "off"})
+        label="E-mail address of who owns it",
+        max_length=254,
+        validators=[check_email],
+        widget=forms.EmailInput(attrs={"autocomplete": "off"}),
     )
     pays_from = forms.ChoiceField(label="Who pays for its tasks", choices=OFFERS)
 

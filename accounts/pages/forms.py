@@ -12,6 +12,7 @@ from allauth.mfa.webauthn.forms import AddWebAuthnForm, AuthenticateWebAuthnForm
 from django import forms
 from django.core.exceptions import ValidationError
 
+from accounts.addresses import check_email
 from accounts.services import second_factor
 from gaas.lib.errors import DomainError
 
@@ -22,6 +23,7 @@ def email_field(**attrs: Any) -> forms.EmailField:
     return forms.EmailField(
         label="E-mail address",
         max_length=254,
+        validators=[check_email],
         widget=forms.EmailInput(attrs={"autocomplete": "username", "autofocus": True, **attrs}),
     )
 

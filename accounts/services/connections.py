@@ -15,8 +15,8 @@ from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 
+from accounts.addresses import check_email, normal_email
 from accounts.models import User
-from accounts.querysets import normal_email
 from accounts.services import openid, tokens
 from accounts.services.register import EmailNotVerified, check_open, check_verified
 from gaas.audit.services import record
@@ -106,6 +106,7 @@ def _user_of(identity: openid.Identity, now: datetime) -> User:
     email = normal_email(identity.email)
     try:
         validate_email(email)
+        check_email(email)
     except ValidationError as fault:
         raise openid.ProviderRefused("The provider gives no address of mail. Allow it to.") from fault
     if not identity.is_email_verified:

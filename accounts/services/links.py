@@ -8,9 +8,9 @@ from datetime import datetime
 from django.conf import settings
 from django.db import transaction
 
+from accounts.addresses import normal_email
 from accounts.choices import AccountKind, InvitationKind, PaysFrom, Role
 from accounts.models import Account, Invitation, User
-from accounts.querysets import normal_email
 from accounts.services.authority import locked, require_open, require_role
 from accounts.services.members import (
     INVITATION_AGE,

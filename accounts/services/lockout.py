@@ -19,7 +19,7 @@ from django.contrib.auth.signals import user_login_failed
 from django.db import models, transaction
 from django.http import HttpRequest
 
-from accounts.querysets import normal_email
+from accounts.addresses import normal_email
 from gaas.audit.services import record
 from gaas.lib import clock
 from gaas.lib.errors import DomainError

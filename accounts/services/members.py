@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import transaction
 
+from accounts.addresses import normal_email
 from accounts.choices import AccountKind, Role
 from accounts.models import Account, Invitation, Membership, User
-from accounts.querysets import InvitationQuerySet, normal_email
+from accounts.querysets import InvitationQuerySet
 from accounts.services.authority import (
     is_clerk,
     locked,

@@ -16,8 +16,8 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest
 
+from accounts.addresses import normal_email
 from accounts.models import ApiKey, User
-from accounts.querysets import normal_email
 from accounts.services import lockout
 from gaas.audit.services import record
 from gaas.lib.errors import DomainError

@@ -10,8 +10,8 @@ from django.core import signing
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
+from accounts.addresses import normal_email
 from accounts.models import Invitation, User
-from accounts.querysets import normal_email
 from accounts.services.passwords import WeakPassword, check_strength
 from gaas.lib import clock
 from gaas.lib.errors import DomainError, NotAllowed
