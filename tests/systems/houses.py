@@ -24,11 +24,14 @@ def lent(
     agents: int = 1,
     gpus: int = 2,
     is_cuttable: bool = False,
+    has_fronts: bool = False,
+    config: str = "",
 ) -> Iterator[House]:
     """Open a house of a kind and end it. `agents` is for those with processes of their own.
 
     Its broker is always one of its own, since two platforms on one broker would do each other's work. With
-    `is_cuttable` a wire leads there: `house.wire.cut()`. Raises peers.Missing.
+    `is_cuttable` a wire leads there: `house.wire.cut()`. For `has_fronts` and `config` see Separate. Raises
+    peers.Missing.
     """
     environment = environment or {}
     if kind == "up":
@@ -43,13 +46,21 @@ def lent(
             ours = {"BROKER_URL": address}
             if kind == "redis":
                 ours["CACHE_URL"] = urlsplit(address)._replace(path="/1").geturl()
-            house = Separate(folder, {**ours, **environment}, server=database.url, agents=agents, gpus=gpus)
+            house = Separate(
+                folder,
+                {**ours, **environment},
+                server=database.url,
+                agents=agents,
+                gpus=gpus,
+                has_fronts=has_fronts,
+                config=config,
+            )
             house.broker, house.wire = broker, wire
             with house:
                 yield house
         finally:
             if wire is not None:
-                wire.cut()
+                wire.end()
 
 
 def _through(url: str, wire: Relay | None) -> str:

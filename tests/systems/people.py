@@ -10,6 +10,7 @@ import httpx
 
 TERMINAL = {"COMPLETED", "FAILED", "CANCELLED", "REJECTED", "EXPIRED"}
 PATIENCE_SECONDS = 60
+LOG_IN = "auth/token/"
 
 
 class Person:
@@ -20,7 +21,7 @@ class Person:
         self.http = httpx.Client(base_url=f"{url}/api/v1/", timeout=30, trust_env=False)
 
     def log_in(self) -> Person:
-        token = self.call("POST", "auth/token/", json={"email": self.email, "password": self.password})
+        token = self.call("POST", LOG_IN, json={"email": self.email, "password": self.password})
         self.http.headers["Authorization"] = f"Bearer {token['access']}"
         return self
 
@@ -71,6 +72,9 @@ class Person:
         while True:
             try:
                 answer = self.http.request(method, path, **how)
+                if self.patient and answer.status_code == 401 and path != LOG_IN:
+                    self.log_in()  # a token lives ten minutes
+                    answer = self.http.request(method, path, **how)
                 if not self.patient or answer.status_code < 500 or time.monotonic() > until:
                     return answer
             except httpx.TransportError:

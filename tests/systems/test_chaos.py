@@ -1,16 +1,15 @@
-"""Servers, workers and agents die at random while tasks run, and every task still ends once.
+"""Servers, agents and programs die at random while tasks run, hosts are cut off, and every task still ends once.
 
-Every timer runs twenty times faster. CHAOS_TASKS and CHAOS_KILLS say how many, CHAOS_SEED repeats a choice of victims
+Every timer runs twenty times faster. CHAOS_TASKS and CHAOS_BLOWS say how many, CHAOS_SEED repeats a choice of victims
 and moments. INFRA_RETRIES is out of reach, since with victims by lot a task may lose its host any number of times, and
 what is asked here is that none is lost or run to its end twice, not how much bad luck the platform puts up with.
 """
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import os
 import random
-import signal
 import time
 from collections import Counter
 from decimal import Decimal
@@ -21,29 +20,36 @@ from typing import Any
 import pytest
 
 from tests import peers
+from tests.systems.blows import OUTAGES, Blows
 from tests.systems.conftest import not_run
 from tests.systems.house import House
-from tests.systems.houses import KINDS, flush, lent
+from tests.systems.houses import KINDS, lent
 from tests.systems.people import TERMINAL, Person, eventually, newcomer
+from tests.systems.witness import Witness
 
-TASKS = int(os.environ.get("CHAOS_TASKS", "60"))
-KILLS = int(os.environ.get("CHAOS_KILLS", "10"))
-# Three minutes for the sixty of every day; the longer form has as much more to do.
-MOST_SECONDS = 180 * max(1, TASKS / 60)
+TASKS = int(os.environ.get("CHAOS_TASKS", "100"))
+BLOWS = int(os.environ.get("CHAOS_BLOWS", "24"))
+# Four minutes for the hundred of every day; the longer form has as much more to do.
+MOST_SECONDS = 240 * max(1, TASKS / 100)
 TASK_HOURS = Decimal("0.05")
-# A lease, the reconnect window and some: the platform has given up by then what the agent held.
-AWAY_SECONDS = (60 + 300) * 0.05 + 3
+SCALE = 0.05
+LEASE, FENCE, WINDOW = 60 * SCALE, 330 * SCALE, 300 * SCALE
+SHORT = 2 * LEASE
+# The platform has given up by then what the host held, unless its own servers were away too.
+LONG = LEASE + WINDOW + 3
+BEAT_SECONDS = 0.2
 
 SCRIPT = """
+set -e
 nonce=$(od -An -N8 -tx1 /dev/urandom | tr -d ' \\n')
 echo "$GAAS_TASK_ID begins $nonce"
-sleep {seconds:.2f}
+{life}
 printf '{{"task": "%s", "nonce": "%s"}}' "$GAAS_TASK_ID" "$nonce" > "$GAAS_OUTPUT/result.json"
 echo "$GAAS_TASK_ID ends $nonce"
 """
 
 ENVIRONMENT = {
-    "TIMER_SCALE": "0.05",
+    "TIMER_SCALE": str(SCALE),
     "INFRA_RETRIES": "10000",
     # Likewise hosts: those killed here are innocent.
     "HOST_FAILURES": "10000",
@@ -52,92 +58,120 @@ ENVIRONMENT = {
 }
 
 
+class Chaos:
+    """A house, who works there, and what is known of the programs that ran."""
+
+    def __init__(self, house: House, witness: Witness | None, tasks: int, by_lot: random.Random) -> None:
+        self.house, self.witness, self.by_lot = house, witness, by_lot
+        self.alice, self.admin = newcomer(house.url, "alice", patient=True), house.admin(patient=True)
+        self.blows = Blows(house, by_lot, short=SHORT, long=LONG)
+        kinds = list(islice(cycle(self.blows.kinds), max(1, BLOWS * tasks // TASKS)))
+        by_lot.shuffle(kinds)
+        self.kinds = kinds if house.broker is None else [*kinds, "all messages"]
+        # Those of which the host is to be away while they run.
+        self.outlasting = [
+            self._submit(SHORT + 2 if kind == "short cut" else FENCE + 6) if kind in OUTAGES else ""
+            for kind in self.kinds
+        ]
+        others = tasks - sum(id_ != "" for id_ in self.outlasting)
+        self.plain = [self._submit(by_lot.uniform(0.2, 2)) for _ in range(others)]
+        self.ids = [*filter(None, self.outlasting), *self.plain]
+
+    def _submit(self, seconds: float) -> str:
+        life = f"sleep {seconds:.2f}"
+        if self.witness is not None:
+            life = self.witness.script(round(seconds / BEAT_SECONDS), each=BEAT_SECONDS)
+        spec = {"script": SCRIPT.format(life=life)}
+        # A program that is killed has failed by itself as far as anybody can know: it is paid for, and tried again.
+        body = {"title": "A task", "spec": spec, "hours": str(TASK_HOURS), "retries": 10}
+        return str(self.alice.call("POST", "tasks/", expect=201, json=body)["id"])
+
+    def wreak(self) -> None:
+        """Approve the tasks little by little, and strike while each lot runs."""
+        waiting = iter(self.plain)
+        for kind, outlasting in zip(self.kinds, self.outlasting, strict=True):
+            if outlasting:
+                self.admin.approve(outlasting)
+            for id_ in islice(waiting, len(self.plain) // len(self.kinds)):
+                self.admin.approve(id_)
+            self.blows.sleep(self.by_lot.uniform(0.2, 1.5))
+            self.blows.strike(kind, self._living(outlasting) if outlasting else "")
+        for id_ in waiting:
+            self.admin.approve(id_)
+        self.blows.wait_for_all()
+
+    def _living(self, task: str) -> str:
+        """Wait until a task lives, and give its attempt; none if it does not come to that soon."""
+        assert self.witness is not None
+        until = time.monotonic() + 15
+        while not (lives := self.witness.lives(task)) and time.monotonic() < until:
+            self.blows.sleep(0.1)
+        return lives[-1].attempt if lives else ""
+
+
 @pytest.mark.parametrize("kind", ["up", "redis"])
 def test_every_task_ends_once(kind: str, tmp_path: Path) -> None:
     seed = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10**6))
-    print(f"\n{KINDS[kind]}: {TASKS} tasks, {KILLS} kills, CHAOS_SEED={seed}", flush=True)
+    is_up = kind == "up"
+    tasks = TASKS * 3 // 10 if is_up else TASKS
+    witness = None if is_up else Witness(tmp_path / "witness")
+    print(f"\n{KINDS[kind]}: {tasks} tasks, CHAOS_SEED={seed}", flush=True)
+    opened = time.monotonic()
     try:
-        with lent(kind, tmp_path, ENVIRONMENT, agents=2, gpus=2) as house:
+        with lent(
+            kind, tmp_path, ENVIRONMENT, agents=8, gpus=2, has_fronts=True, config=witness.config if witness else ""
+        ) as house:
+            chaos = Chaos(house, witness, tasks, random.Random(seed))
             began = time.monotonic()
-            alice = newcomer(house.url, "alice", patient=True)
-            by_lot = random.Random(seed)
-            ids = [
-                alice.submit(SCRIPT.format(seconds=by_lot.uniform(0.2, 2)), title=f"{number}", hours=str(TASK_HOURS))[
-                    "id"
-                ]
-                for number in range(TASKS)
-            ]
-            _wreak(house, house.admin(patient=True), ids, by_lot)
-            _await_all(alice, began + MOST_SECONDS)
+            print(f"everything is there after {began - opened:.1f} s", flush=True)
+            chaos.wreak()
+            print(f"{sum(chaos.blows.done.values())} blows in {time.monotonic() - began:.1f} s", flush=True)
+            _await_all(chaos.alice, began + MOST_SECONDS)
             print(f"all ended after {time.monotonic() - began:.1f} s", flush=True)
-            _check(house, alice, ids)
-            assert eventually(10, "no program is left", lambda: house.programs() == [])
+            _check(chaos)
+            assert eventually(20, "no program is left", lambda: house.programs() == [])
+            eventually(20, "no folder of an attempt is left", lambda: _folders(house) == [])
+            assert [name for name in _cgroups() if name in _started(house)] == []
             assert "invariants hold" in house.manage("ledger_check")
+            bases = {_cgroup_of(lease.parent) for lease in tmp_path.glob("**/lease.json")}
+            assert len(bases) == len(house.agents)
             assert house.end() == []
+            assert bases & _cgroups() == set()
     except peers.Missing as why:
         not_run(f"{KINDS[kind]}: {why}")
 
 
-def _wreak(house: House, admin: Person, ids: list[str], by_lot: random.Random) -> None:
-    """Approve the tasks little by little, and kill somebody while each lot runs.
+def _folders(house: House) -> list[Path]:
+    return [path for attempts in house.folder.glob("**/attempts") for path in attempts.iterdir()]
 
-    Each third time a program's supervisor dies too, which is the host's fault. Where there are two agents, one of
-    those killed stays away until its attempts were given up, and returns.
-    """
-    kinds = [house.servers, house.workers, house.agents]
-    victims = [by_lot.choice(kind) for kind in islice(cycle(kinds), KILLS)]
-    by_lot.shuffle(victims)
-    flushed_at = by_lot.randrange(KILLS)
-    away = ""
-    waiting = iter(ids)
-    for number, victim in enumerate(victims):
-        for id_ in islice(waiting, len(ids) // KILLS):
-            admin.approve(id_)
-        if victim == away:
-            victim = next(agent for agent in house.agents if agent != away)
-        time.sleep(by_lot.uniform(0.2, 2.5))
-        house.kill(victim)
-        notes = []
-        if number % 3 == 0 and (supervisors := house.supervisors()):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(by_lot.choice(supervisors), signal.SIGKILL)
-                notes.append("a supervisor")
-        if number == flushed_at and house.broker is not None:
-            flush(house)
-            notes.append("all messages")
-        stays = not away and victim in house.agents and len(house.agents) > 1
-        if stays:
-            notes.append("for long")
-        print(f"kill -9 {', '.join([victim, *notes])}", flush=True)
-        if stays:
-            away = victim
-            continue
-        time.sleep(by_lot.uniform(0, 1))
-        house.start(victim)
-        if victim == house.servers[0]:
-            house.await_answers(house.url, victim)
-    for id_ in waiting:
-        admin.approve(id_)
-    if away:
-        # Counted from now: every gap in the sweep's own ticks has given the lost host a new lease.
-        time.sleep(AWAY_SECONDS)
-        house.start(away)
+
+def _started(house: House) -> set[str]:
+    return {start[0] for start in house.starts()}
+
+
+def _cgroups() -> set[str]:
+    return {name for _, names, _ in os.walk("/sys/fs/cgroup") for name in names}
+
+
+def _cgroup_of(state: Path) -> str:
+    """Name the folder of an agent's cgroups as cgroups.find does."""
+    return "gaas-" + hashlib.sha256(os.fsencode(state)).hexdigest()[:12]
 
 
 def _await_all(alice: Person, until: float) -> None:
-    def all_ended() -> bool:
-        return all(task["status"] in TERMINAL for task in alice.pages("tasks/", page_size=200))
+    def late() -> list[dict[str, Any]]:
+        return [task for task in alice.pages("tasks/", page_size=200) if task["status"] not in TERMINAL]
 
-    while not all_ended():
+    while left := late():
         if time.monotonic() > until:
-            late = [t for t in alice.pages("tasks/", page_size=200) if t["status"] not in TERMINAL]
-            attempts = [list(alice.pages(f"tasks/{task['id']}/attempts/")) for task in late[:3]]
-            pytest.fail(f"{len(late)} tasks did not end in {MOST_SECONDS:g} s, first of them: {late[:3]} {attempts}")
-        time.sleep(0.5)
+            attempts = [list(alice.pages(f"tasks/{task['id']}/attempts/")) for task in left[:3]]
+            pytest.fail(f"{len(left)} tasks did not end in {MOST_SECONDS:g} s, first of them: {left[:3]} {attempts}")
+        time.sleep(max(0.5, TASKS / 200))
 
 
-def _check(house: House, alice: Person, ids: list[str]) -> None:
+def _check(chaos: Chaos) -> None:
     """Hold what the platform says against what programs and executors wrote down."""
+    house, alice, ids = chaos.house, chaos.alice, chaos.ids
     tasks = {task["id"]: alice.task(task["id"]) for task in alice.pages("tasks/", page_size=200)}
     assert sorted(tasks) == sorted(ids)
     starts = Counter(start[0] for start in house.starts())
@@ -148,8 +182,12 @@ def _check(house: House, alice: Person, ids: list[str]) -> None:
     assert {id_: n for id_, n in starts.items() if n > 1} == {}, "programs that were started twice"
     known = {attempt["id"] for tried in attempts.values() for attempt in tried}
     assert set(starts) <= known, "programs that the platform does not know of"
-    for id_, task in tasks.items():
-        _check_task(alice, task, attempts[id_], starts)
+    paid = [_check_task(alice, task, attempts[id_], starts) for id_, task in tasks.items()]
+    assert sum(paid) <= chaos.blows.done["program"], "programs that failed though nobody killed them"
+    if chaos.witness is not None:
+        assert chaos.witness.overlaps() == []
+        assert ends["LOST host_lost"] + ends["FAILED fenced"] > 0, "no host was away for long while it ran something"
+        _check_meters(chaos.witness, attempts)
     account = alice.account()
     charged = sum(task["gpu_ms"] for task in tasks.values())
     granted = int(TASKS * TASK_HOURS * 3_600_000)
@@ -159,14 +197,30 @@ def _check(house: House, alice: Person, ids: list[str]) -> None:
     assert len(used) == len(ids)
 
 
-def _check_task(alice: Person, task: dict[str, Any], attempts: list[dict[str, Any]], starts: Counter[str]) -> None:
-    """One attempt was accepted; its log and its result are of the same run; no other attempt was paid."""
+def _check_task(alice: Person, task: dict[str, Any], attempts: list[dict[str, Any]], starts: Counter[str]) -> int:
+    """One attempt was accepted, the last one; its log and its result are of the same run.
+
+    It was paid, and of the others only those whose program failed: returns how many.
+    """
     [accepted] = [attempt for attempt in attempts if attempt["status"] == "SUCCEEDED"]
+    assert accepted["epoch"] == max(attempt["epoch"] for attempt in attempts)
     assert starts[accepted["id"]] == 1
     nonce = task["result"]["nonce"]
     assert task["result"]["task"] == task["id"]
     log = alice.ask("GET", f"tasks/{task['id']}/logs/", params={"attempt": accepted["id"]}).text
     assert log == f"{task['id']} begins {nonce}\n{task['id']} ends {nonce}\n"
-    assert task["gpu_ms"] == accepted["metered_ms"]
+    failed = [attempt for attempt in attempts if (attempt["status"], attempt["fault"]) == ("FAILED", "user")]
+    assert task["gpu_ms"] == sum(attempt["metered_ms"] for attempt in [accepted, *failed])
     ended = [event for event in alice.pages(f"tasks/{task['id']}/events/") if event["to_status"] in TERMINAL]
     assert len(ended) == 1
+    return len(failed)
+
+
+def _check_meters(witness: Witness, attempts: dict[str, list[dict[str, Any]]]) -> None:
+    """Each accepted attempt is metered for as long as its program lived, whatever was down meanwhile."""
+    for id_, tried in attempts.items():
+        lives = {life.attempt: life.last - life.first for life in witness.lives(id_)}
+        for attempt in tried:
+            if attempt["status"] == "SUCCEEDED":
+                extra = attempt["metered_ms"] / 1000 - lives[attempt["id"]]
+                assert -0.1 < extra < 10, (attempt, extra)

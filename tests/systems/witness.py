@@ -42,14 +42,14 @@ class Witness:
         """Give the line of an agent's configuration that lets its programs reach the pipe."""
         return f'extra_ro_binds = ["{self.pipe.parent}"]\n'
 
-    def script(self, beats: int) -> str:
-        """Give a script that lives for about so many beats and says so at each."""
+    def script(self, beats: int, *, each: float = BEAT_SECONDS) -> str:
+        """Give a script that lives for about so many beats and says so at each, and once more at its end."""
         return f"""
 i=0
-while [ $i -lt {beats} ]; do
-  read up idle < /proc/uptime
+while read up idle < /proc/uptime; do
   echo "$GAAS_TASK_ID $GAAS_ATTEMPT_ID $up" > {self.pipe}
-  sleep {BEAT_SECONDS}
+  [ $i -lt {beats} ] || break
+  sleep {each}
   i=$((i+1))
 done
 """
