@@ -28,7 +28,8 @@ def begin(request: HttpRequest) -> HttpResponse:
     next_page.check(request)
     journey = openid.Journey.begin()
     url = openid.authorization_url(journey)
-    request.session[KEPT] = {**asdict(journey), "next": request.GET.get("next", "")}
+    kept = {"next": request.GET.get("next", ""), "by": _who(request)}
+    request.session[KEPT] = {**asdict(journey), **kept}
     return redirect(url)
 
 
@@ -39,7 +40,9 @@ def callback(request: HttpRequest) -> HttpResponse:
     count_call("token_address", meta=request.META)
     kept = request.session.pop(KEPT, None)
     state = request.GET.get("state", "")
-    if kept is None or not hmac.compare_digest(state.encode(), kept["state"].encode()):
+    is_same = kept is not None and hmac.compare_digest(state.encode(), kept["state"].encode())
+    # A log-in keeps the session's words: else who began as nobody could connect their identity to who came after.
+    if not is_same or kept.get("by") != _who(request):
         raise openid.ProviderRefused("This way back was not begun in this browser, or is used. Begin anew.")
     if "code" not in request.GET:
         messages.error(request, "Google did not let you in here.")
@@ -53,3 +56,7 @@ def callback(request: HttpRequest) -> HttpResponse:
     record_authentication(request, user, method="socialaccount", provider=connections.PROVIDER, uid=identity.uid)
     response: HttpResponse = perform_login(request, Login(user=user, redirect_url=kept["next"] or None))
     return response
+
+
+def _who(request: HttpRequest) -> str:
+    return str(request.user.pk) if request.user.is_authenticated else ""

@@ -28,6 +28,8 @@ KEEP_SECONDS = 3600
 LOOK_AGAIN_SECONDS = 10
 TIMEOUT = httpx.Timeout(10)
 SKEW_SECONDS = 30
+# What the column of connections holds.
+LONGEST_UID = 191
 
 
 class ProviderRefused(DomainError):
@@ -126,8 +128,12 @@ def by_id_token(*, id_token: str, nonce: str = "") -> Identity:
         raise _refused("another nonce")
     if claims.get("azp", _client_id()) != _client_id():
         raise _refused("another party")
+    uid = str(claims["sub"])
+    if not 0 < len(uid) <= LONGEST_UID:
+        # A part of it may be somebody else's.
+        raise _refused("no sub, or one too long")
     return Identity(
-        uid=str(claims["sub"])[:191],
+        uid=uid,
         email=str(claims.get("email") or ""),
         is_email_verified=claims.get("email_verified") is True,
         name=str(claims.get("name") or "")[:150],

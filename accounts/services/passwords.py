@@ -66,14 +66,15 @@ def confirm_reset(*, uid: str, token: str, new_password: str, revoke_keys: bool 
     """Set a password by a letter's link, once; whoever did reads the mail of the address, so it is confirmed too.
 
     Of parallel calls one wins, since the row is changed only where it still has the old password. API keys stay
-    unless `revoke_keys` says that somebody else may have got at them. Raises BadResetToken and WeakPassword.
+    unless `revoke_keys` says that somebody else may have got at them, or nobody had confirmed the address yet:
+    then somebody else may have registered it, and made them. Raises BadResetToken and WeakPassword.
     """
     user = _owner(uid)
     if user is None or not default_token_generator.check_token(user, token):
         raise BadResetToken("This link is used, too old or not ours. Ask for a new letter.", attr="token")
     check_strength(new_password, user, attr="new_password")
     with transaction.atomic():
-        if not _set(user, new_password, revoke_keys, now):
+        if not _set(user, new_password, revoke_keys or user.email_verified_at is None, now):
             raise BadResetToken("This link is used. Ask for a new letter.", attr="token")
         User.objects.filter(pk=user.pk, email_verified_at=None).update(email_verified_at=now)
         lockout.forgive_everywhere(email=user.email)

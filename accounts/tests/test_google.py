@@ -134,6 +134,13 @@ class TestIdToken:
             answer = send(api, id_token=token)
             assert (answer.status_code, code(answer)) == (400, "google_refused"), kind
 
+    @pytest.mark.parametrize("sub", ["", "1" * 192])
+    def test_it_takes_no_name_that_is_empty_or_would_be_cut(self, api, google, confirmed, sub):
+        answer = send(api, id_token=google.id_token(sub=sub))
+        assert (answer.status_code, code(answer)) == (400, "google_refused")
+        assert not SocialAccount.objects.exists()
+        assert send(api, id_token=google.id_token(sub="1" * 191)).status_code == 200
+
     def test_it_holds_a_nonce_against_what_was_sent(self, api, google, confirmed):
         assert send(api, id_token=google.id_token(nonce="n1"), nonce="n1").status_code == 200
         assert code(send(api, id_token=google.id_token(nonce="n2"), nonce="n1")) == "google_refused"
@@ -252,6 +259,13 @@ class TestPages:
         url, _ = self.go(client)
         assert self.back(client, url).status_code == 409
         assert SocialAccount.objects.get().user == bob
+
+    def test_a_way_begun_by_nobody_connects_no_one_who_logged_in_meanwhile(self, client, google, confirmed):
+        google.person = {**google.person, "sub": "666", "email": "mallory@gmail.test"}
+        url, _ = self.go(client)
+        client.post("/accounts/login/", {"username": confirmed.email, "password": PASSWORD})
+        assert self.back(client, url).status_code == 400
+        assert not SocialAccount.objects.exists()
 
     def test_the_only_way_in_is_not_cut_off(self, client, google):
         url, _ = self.go(client)

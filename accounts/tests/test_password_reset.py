@@ -11,7 +11,10 @@ from django.test import Client
 
 from accounts.models import TokenFamily, User
 from accounts.services import passwords
+from accounts.services.keys import create_key
 from accounts.services.tokens import open_log_in
+from accounts.tests.api_keys import caller
+from accounts.tests.second_factors import set_up
 from gaas.audit.models import AuditEvent
 from gaas.lib import clock
 from gaas.lib.errors import DomainError
@@ -136,6 +139,31 @@ class TestConfirm:
         assert self.confirm(api, words).status_code == 200
         body = {"email": alice.email, "password": NEW}
         assert api().post("/api/v1/auth/token/", body, format="json").status_code == 200
+
+
+class TestFirstProof:
+    """Whoever registered another's address keeps no key once its owner comes."""
+
+    def confirm(self, api, user):
+        _, text = create_key(user=user, name="mine", scopes=["tasks:read"], now=clock.now())
+        assert caller(text).get("/api/v1/tasks/").status_code == 200
+        ask(api)
+        body = {**words_of(link_to(user.email)), "new_password": NEW}
+        assert api().post(CONFIRM, body, format="json").status_code == 200
+        return caller(text).get("/api/v1/tasks/").status_code
+
+    def test_keys_made_before_anybody_read_the_mail_go(self, api, alice):
+        assert self.confirm(api, alice) == 401
+        assert AuditEvent.objects.filter(action="api_key.revoke").count() == 1
+
+    def test_those_of_a_confirmed_address_stay(self, api, alice, verify):
+        assert self.confirm(api, verify(alice)) == 200
+
+    def test_a_second_factor_is_asked_for_still(self, api, alice):
+        set_up(alice)
+        assert self.confirm(api, alice) == 401
+        answer = api().post("/api/v1/auth/token/", {"email": alice.email, "password": NEW}, format="json")
+        assert answer.json()["errors"][0]["code"] == "otp_required"
 
 
 class TestPages:

@@ -37,6 +37,16 @@ class TestTaskPage:
         assert "data-live-over" not in text
         assert "<script>" not in text
 
+    def test_a_hostile_log_is_text(self, alice: User, olga: User, task: Task) -> None:
+        rig = Rig(olga.personal_account)
+        rig.log(running_on(rig), b"\x1b[31m</pre><img src=x onerror=alert(1)>\r\nSet-Cookie: a=b\r\n\r\n<p>", 0)
+        answer = browser(alice).get(f"/tasks/{task.pk}/")
+        text = answer.content.decode()
+        assert "&lt;/pre&gt;&lt;img src=x onerror=alert(1)&gt;" in text
+        assert "<img src=x" not in text
+        assert "a" not in answer.cookies
+        assert answer["X-Content-Type-Options"] == "nosniff"
+
     def test_it_shows_what_came_of_it(self, alice: User, olga: User, task: Task) -> None:
         rig = Rig(olga.personal_account)
         rig.finish(running_on(rig), "FAILED")
