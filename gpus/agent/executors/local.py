@@ -117,6 +117,7 @@ class LocalProgram(Program):
         self.status: int | None = None  # wait status of the program
         self.cgroup: Cgroup | None = None
         self._out_of_memory = False
+        self._refused_forks = 0
         self._terminated: set[int] = set()
 
     def start(self) -> None:
@@ -226,6 +227,8 @@ class LocalProgram(Program):
             processes.send_to(init, signal.SIGKILL)
         processes.kill_all(self.tree, is_over=self._reap, children=processes.own_children)
         self.trouble()  # what its cgroup knows goes with it
+        if self.cgroup is not None:
+            self._refused_forks = self.cgroup.refused_forks()
         if self.cgroup is not None and not self.cgroup.remove():
             sys.stderr.write("its cgroup could not be removed\n")
 
@@ -236,6 +239,9 @@ class LocalProgram(Program):
     def ending(self, exit_code: int | None) -> Ending:
         if (trouble := self.trouble()) is not None:
             return trouble
+        if self._refused_forks:
+            detail = f"The program was refused more processes; the limit is {self.order.max_processes}."
+            return Ending(FAULT_USER, "too_many_processes", detail)
         if self.order.bubblewrap and exit_code == 1 and "exit-code" not in self.streams.sandbox_report():
             return Ending(FAULT_HOST, "sandbox_failed", "The sandbox could not be set up; the log says why.")
         if exit_code == 128 + signal.SIGKILL and kernel.out_of_memory_kills() > self.oom_kills:

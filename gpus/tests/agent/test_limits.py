@@ -90,11 +90,22 @@ class TestMemory:
 class TestProcesses:
     def test_too_many_are_ended_and_told(self, limited):
         name = mark()
-        work = limited.peer.offer(payload={"script": f"for i in $(seq 200); do sleep {name} & done; wait"})
-        end = limited.peer.until_finished(work, seconds=40)
+        program = (
+            "import subprocess, time\nfor _ in range(200):\n"
+            f"    try:\n        subprocess.Popen(['sleep', '{name}'])\n    except OSError:\n        time.sleep(0.1)\n"
+            "time.sleep(60)\n"
+        )
+        end = _end(limited, program)
         assert (end["outcome"], end["fault"], end["code"]) == ("FAILED", "user", "too_many_processes")
         assert "40" in end["detail"]
         assert not is_running(name)
+
+    def test_one_that_ends_because_it_may_make_no_more_is_told_why(self, limited):
+        if limited.keeper != "cgroups":
+            pytest.skip("only the kernel can refuse a process")
+        work = limited.peer.offer(payload={"script": "for i in $(seq 200); do sleep 60 & done; wait"})
+        end = limited.peer.until_finished(work, seconds=40)
+        assert (end["outcome"], end["fault"], end["code"]) == ("FAILED", "user", "too_many_processes")
 
     def test_a_fork_bomb_ends_and_leaves_nothing(self, limited):
         assert limited.process.pid in limited.cage.pids()
