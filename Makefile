@@ -15,8 +15,8 @@ SMOKE :=
 test-systems: SMOKE := -m "systems and not long"
 # Where a job must not pick up what a developer's shell or .env says.
 SQLITE := env -u DATABASE_URL -u DATABASE_DIRECT_URL -u BROKER_URL
-# The agent knows no database, so its tests run once.
-NO_DATABASE := --ignore=gpus/tests/agent
+# What hangs on no database runs once: the agent, and who may see which page.
+ONCE := --ignore=gpus/tests/agent --ignore=gaas/tests/test_page_matrix.py
 COVERAGE_FLOOR := 85
 
 help: ## List the targets
@@ -37,7 +37,7 @@ run: venv ## Start the platform as one process on http://127.0.0.1:8000
 test: dev ## Unit, API, property and race tests on SQLite and on PostgreSQL where there is one
 	@echo "== sqlite"
 	@$(SQLITE) $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ARGS)
-	@$(PYTHON) tests/peers.py postgresql -- $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(NO_DATABASE) $(ARGS)
+	@$(PYTHON) tests/peers.py postgresql -- $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ONCE) $(ARGS)
 
 test-systems: dev test-service test-brokers test-chaos test-partitions test-files test-browser test-chain test-docker test-containers test-slurm test-schema test-escapes ## What needs a real peer beside it, in short: each by its own name runs everything
 

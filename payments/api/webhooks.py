@@ -33,7 +33,7 @@ class StripeWebhookView(StrictQuery, APIView):
     throttle_classes = ()
     parser_classes = (Untouched,)
 
-    @extend_schema(request=OpenApiTypes.BINARY, responses={200: OpenApiTypes.OBJECT}, auth=[])
+    @extend_schema(request={"application/json": OpenApiTypes.OBJECT}, responses={200: OpenApiTypes.OBJECT}, auth=[])
     def post(self, request: Request, version: str) -> Response:
         """Take an event of Stripe's."""
         provider = PROVIDERS.get("stripe")
