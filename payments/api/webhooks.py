@@ -32,6 +32,7 @@ class StripeWebhookView(StrictQuery, APIView):
     permission_classes = ()
     throttle_classes = ()
     parser_classes = (Untouched,)
+    also_refuses = ("404",)
 
     @extend_schema(request={"application/json": OpenApiTypes.OBJECT}, responses={200: OpenApiTypes.OBJECT}, auth=[])
     def post(self, request: Request, version: str) -> Response:

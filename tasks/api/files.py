@@ -87,6 +87,7 @@ class UploadContentView(OneUpload):
     renderer_classes = (*OneUpload.renderer_classes, Octets)
     max_body_bytes = MAX_BATCH_BYTES
     query_params = ("offset",)
+    also_refuses = ("416", "422", "503")
     serializer_class = bodies.SentOutput
 
     @extend_schema(
@@ -169,6 +170,7 @@ class ArtifactContentView(OfTask):
     """The bytes of one result."""
 
     renderer_classes = (*OfTask.renderer_classes, Octets)
+    also_refuses = ("416", "503")
 
     @extend_schema(operation_id="tasks_artifacts_content", parameters=[RANGE], responses=BYTES)
     def get(self, request: Request, version: str, task: UUID, pk: UUID) -> HttpResponseBase:

@@ -360,7 +360,9 @@ class AttemptOutput(serializers.Serializer):
     phase = serializers.SerializerMethodField(help_text='What its host does for it: {"text", "percent"}, or null.')
     usage = serializers.JSONField()
     log_size = serializers.IntegerField()
-    log_removed_at = serializers.DateTimeField(help_text="Its time was over; null while there is a log.")
+    log_removed_at = serializers.DateTimeField(
+        allow_null=True, help_text="Its time was over; null while there is a log."
+    )
     is_log_suspect = serializers.BooleanField(help_text="It arrived otherwise than its host wrote it, three times.")
     exit_code = serializers.IntegerField(allow_null=True)
     failure_code = serializers.CharField()

@@ -20,7 +20,7 @@ from tasks.services.relays import serving_attempt
 class StreamOutput(serializers.Serializer):
     """Where to listen, and until when the address can be used for a new connection."""
 
-    url = serializers.URLField(help_text="Server-sent events; relative where the platform has one address.")
+    url = serializers.CharField(help_text="Server-sent events; relative where the platform has one address.")
     expires_in = serializers.IntegerField(help_text="Seconds.")
 
 

@@ -166,6 +166,19 @@ class StrictFilterSet(rest_filters.FilterSet):
     )
 
 
+def _refuse_blank_ids(request: Request, filterset: Any) -> None:
+    """Raise 400 for an id of blanks, which the form would strip to "no filter"."""
+    blank = [
+        name
+        for name, found in filterset.filters.items()
+        if isinstance(found, django_filters.UUIDFilter)
+        and (value := request.query_params.get(name, ""))
+        and not value.strip()
+    ]
+    if blank:
+        raise ValidationError({name: [ErrorDetail("Give an id.", code="invalid")] for name in blank})
+
+
 class StrictFilterBackend(rest_filters.DjangoFilterBackend):
     """Filter by the view's `filterset_class` or `filterset_fields`; name what it does not know.
 
@@ -179,6 +192,7 @@ class StrictFilterBackend(rest_filters.DjangoFilterBackend):
         refuse_unknown(request.query_params, known_params(view, filterset))
         if filterset is None:
             return queryset
+        _refuse_blank_ids(request, filterset)
         if not filterset.is_valid():
             raise translate_validation(filterset.errors)
         return filterset.qs

@@ -54,6 +54,7 @@ MEANING = {
     "409": "The object is in a state in which this cannot be done.",
     "413": "The body is too large.",
     "415": "The body is in a media type or packing that is not taken.",
+    "416": "No such bytes; the detail says which there are, or where to go on.",
     "422": "The Idempotency-Key stands for another call already.",
     "429": "Too many calls; Retry-After says when to come back.",
     "500": "Something broke on the server.",
@@ -73,8 +74,14 @@ class Schema(AutoSchema):
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         operation: dict[str, Any] | None = super().get_operation(*args, **kwargs)
         own = getattr(self.view, "also_refuses", ())
-        if operation is not None and own and self.method in {method.upper() for method in UNSAFE}:
+        if operation is None:
+            return None
+        if own:
             operation[OWN_REFUSALS] = list(own)
+        for parameter in operation.get("parameters", ()):
+            if parameter["in"] == "query" and parameter["name"] == "format":
+                # Empty, it asks for what the Accept header says.
+                parameter["schema"]["enum"] = ["", *parameter["schema"].get("enum", ())]
         return operation
 
     def get_override_parameters(self) -> list[Any]:
