@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from django.apps import apps
 from django.contrib import admin
 from django.http import HttpRequest
-from django.urls import reverse_lazy
+from django.urls import reverse, reverse_lazy
 
+# Of each entry what it is called, its icon, and the model whose list it is; after a colon another page of its admin.
 MENU: list[tuple[str, list[tuple[str, str, str]]]] = [
     (
         "Work",
@@ -41,8 +43,13 @@ MENU: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("Payments", "payments", "payments.payment"),
             ("Refunds", "undo", "payments.refund"),
             ("Disputes", "gavel", "payments.dispute"),
+            ("Payouts", "outbox", "payments.payout"),
+            ("Payout destinations", "location_on", "payments.payoutdestination"),
             ("To review", "rule_folder", "payments.review"),
+            ("Contracts", "contract", "payments.contract"),
             ("Charges", "receipt_long", "payments.charge"),
+            ("Statements", "summarize", "payments.statement"),
+            ("Books by month", "bar_chart", "payments.statement:books"),
             ("Balances", "account_balance", "ledger.balance"),
             ("Transfers", "swap_horiz", "ledger.transfer"),
             ("Holds", "lock_clock", "ledger.hold"),
@@ -50,6 +57,7 @@ MENU: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("Caps by period", "date_range", "ledger.cap"),
             ("Approval thresholds", "rule", "accounts.approvalthreshold"),
             ("Budget alerts", "notifications", "accounts.budgetalert"),
+            ("Checks of the books", "fact_check", "ledger.checkrun"),
             ("Assets", "paid", "ledger.asset"),
         ],
     ),
@@ -58,6 +66,8 @@ MENU: list[tuple[str, list[tuple[str, str, str]]]] = [
         [
             ("Audit events", "history", "audit.auditevent"),
             ("Mail", "mail", "outbox.mail"),
+            ("Webhooks", "webhook", "outbox.webhook"),
+            ("Deliveries", "outbox", "outbox.webhookdelivery"),
             ("Idempotency keys", "repeat_one", "outbox.idempotencykey"),
         ],
     ),
@@ -74,14 +84,35 @@ def navigation() -> list[dict[str, Any]]:
                 {
                     "title": name,
                     "icon": icon,
-                    "link": reverse_lazy(f"admin:{model.replace('.', '_')}_changelist"),
-                    "permission": _may_view(model),
+                    "link": reverse_lazy(_view(place)),
+                    "permission": _may_view(place.partition(":")[0]),
+                    "active": _is_at(place),
                 }
-                for name, icon, model in entries
+                for name, icon, place in entries
             ],
         }
         for title, entries in MENU
     ]
+
+
+def _view(place: str) -> str:
+    model, _, page = place.partition(":")
+    return f"admin:{model.replace('.', '_')}_{page or 'changelist'}"
+
+
+@cache
+def _links() -> dict[str, str]:
+    return {place: reverse(_view(place)) for _, entries in MENU for _, _, place in entries}
+
+
+def _is_at(place: str) -> Callable[[HttpRequest], bool]:
+    """Tell whether a page belongs to an entry: where it lies below two, to the nearer."""
+
+    def is_here(request: HttpRequest) -> bool:
+        above = [other for other, link in _links().items() if request.path.startswith(link)]
+        return place == max(above, key=lambda other: len(_links()[other]), default="")
+
+    return is_here
 
 
 def _may_view(model: str) -> Callable[[HttpRequest], bool]:

@@ -29,28 +29,34 @@ class Job:
 
 
 def jobs() -> list[Job]:
-    from accounts.actors import forget_log_ins, watch_budgets
+    from accounts.actors import forget_log_ins, watch_budgets, watch_webhooks
     from accounts.ledger.actors import keep_books
     from gaas.audit.actors import chain_events, check_chain
-    from gaas.outbox.actors import forget_keys, send_due
+    from gaas.outbox.actors import forget_keys, send_due, send_webhooks, sweep_webhooks
     from gpus.actors import score_hosts, tend_fleet
-    from payments.actors import sweep_payments
+    from payments.actors import make_statements, mature_earnings, sweep_payments, tick_contracts
     from tasks.actors import archive_logs, ask_for_approvals, sweep
 
     return [
         Job("tasks.sweep", settings.SWEEP_SECONDS, sweep.send),
         Job("payments.sweep", 10, sweep_payments.send),
+        Job("payments.mature", 300, mature_earnings.send),
+        Job("payments.tick_contracts", 30, tick_contracts.send),
+        Job("payments.statements", 600, make_statements.send),
         Job("tasks.archive_logs", 30, archive_logs.send),
         Job("tasks.ask_for_approvals", 15, ask_for_approvals.send),
         Job("gpus.tend_fleet", 60, tend_fleet.send),
         Job("gpus.score_hosts", 3600, score_hosts.send),
         Job("outbox.send_due", 30, send_due.send),
         Job("outbox.forget_keys", 3600, forget_keys.send),
+        Job("outbox.send_webhooks", settings.SWEEP_SECONDS, send_webhooks.send),
+        Job("outbox.sweep_webhooks", 60, sweep_webhooks.send),
         Job("ledger.keep_books", 86_400, keep_books.send),
         Job("audit.chain_events", 60, chain_events.send),
         Job("audit.check_chain", 86_400, check_chain.send),
         Job("accounts.forget_log_ins", 3600, forget_log_ins.send),
         Job("accounts.watch_budgets", 60, watch_budgets.send),
+        Job("accounts.watch_webhooks", 60, watch_webhooks.send),
     ]
 
 

@@ -14,13 +14,17 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 from accounts.choices import QuotaRequestStatus
+from accounts.ledger.admin.checks import shown
+from accounts.ledger.choices import CheckStatus
+from accounts.ledger.models import CheckRun
 from accounts.models import QuotaRequest
 from gaas.lib import clock
 from gaas.lib.amounts import show_hours
 from gaas.lib.charts import Chart, clock_words
 from gpus.choices import Availability
 from gpus.models import GPU, GPUSample, Host
-from payments.models import Charge
+from payments.choices import PayoutStatus, Provider
+from payments.models import Charge, Payout, Statement
 from tasks.admin import looks
 from tasks.choices import TaskStatus
 from tasks.models import Task
@@ -29,15 +33,23 @@ DAYS = 14
 # A count stops here: beyond it the exact number helps nobody and costs time.
 COUNTED = 1000
 OLDEST = 5
+# The nightly check of the books may take a while and a worker be busy.
+OVERDUE_HOURS = 26
 
 
 def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add cards, GPU states and the hours of the last two weeks, each only for who may see those rows."""
     tasks, requests = _may(request, Task), _may(request, QuotaRequest)
     context["cards"] = [*(_task_cards() if tasks else []), *([_quota_card()] if requests else [])]
+    if _may(request, Payout):
+        context["cards"].extend(_payout_cards())
     if tasks:
         pending = Task.objects.filter(status=TaskStatus.PENDING).select_related("submitted_by").order_by("pk")
         context["pending"] = [_line(task) for task in pending.defer("spec", "env", "secrets", "result")[:OLDEST]]
+    if _may(request, CheckRun):
+        context["books"] = _books(request)
+    if _may(request, Statement):
+        context["books_by_month"] = reverse("admin:payments_statement_books")
     if _may(request, GPU):
         context["utilisation"] = _utilisation()
         context["fleet"] = _fleet(may_add=admin.site.get_model_admin(Host).has_add_permission(request))
@@ -67,6 +79,22 @@ def _quota_card() -> dict[str, Any]:
     return _card(
         "Quota requests", QuotaRequest.objects.pending(), "accounts_quotarequest", query, "Nobody asks for hours."
     )
+
+
+def _payout_cards() -> list[dict[str, Any]]:
+    asked, agreed = PayoutStatus.REQUESTED, PayoutStatus.APPROVED
+    by_hand = Payout.objects.filter(status=agreed).exclude(provider=Provider.STRIPE)
+    page, query = "payments_payout", {"status__exact": str(agreed)}
+    return [
+        _card(
+            "Payouts to approve",
+            Payout.objects.filter(status=asked),
+            page,
+            {"status__exact": str(asked)},
+            "Nobody asks for a payout.",
+        ),
+        _card("Payouts to send", by_hand, page, query, "Nothing is to be sent by hand."),
+    ]
 
 
 def _card(title: str, rows: Any, page: str, query: dict[str, str], empty: str) -> dict[str, Any]:
@@ -117,6 +145,24 @@ def _utilisation() -> Any:
         return ""
     chart = Chart("Mean utilisation of the fleet", " %", points, begin.timestamp(), now.timestamp(), 100.0, 900.0)
     return chart.svg(clock_words(begin, now), key="fleet")
+
+
+def _books(request: HttpRequest) -> dict[str, Any]:
+    """Say what the last check of the books found and whether one is overdue; honest when there was none."""
+    now = clock.now()
+    runs = CheckRun.objects.order_by("-pk")
+    running = runs.filter(status=CheckStatus.RUNNING).first()
+    last = runs.exclude(status=CheckStatus.RUNNING).first()
+    whole = runs.filter(status__in=(CheckStatus.CLEAN, CheckStatus.BROKEN)).first()
+    is_live = running is not None and not running.is_silent(now=now)
+    return {
+        "last": last and shown(last, request),
+        "took": "" if last is None or last.seconds is None else f"{last.seconds:.1f} s",
+        "check": running and shown(running, request),
+        "is_overdue": whole is None or whole.ended_at is None or whole.ended_at < now - timedelta(hours=OVERDUE_HOURS),
+        "longest": OVERDUE_HOURS,
+        "may_check": request.user.has_perm("ledger.add_checkrun") and not is_live,
+    }
 
 
 def _list(page: str, **query: str) -> str:

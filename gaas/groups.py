@@ -1,8 +1,8 @@
 """Which groups of staff there are, and what each may do: just what its pages of the admin need.
 
-They are made after every `migrate`, not by a migration: permissions are made then too, so inside a migration of
-a new database there are none yet, and a later model's would be missing for ever. Made again, nothing changes:
-what is listed here is given, nothing is taken away, and members are left alone.
+A migration of `gaas` makes them, and with them the permissions that they have by then. After every later `migrate` they
+are made again with those of later models. Made again, nothing changes: what is listed here is given, nothing is taken
+away, and members are left alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 from django.apps import apps as global_apps
 
 VIEW_OF_BOOKS = frozenset(
-    f"ledger.view_{name}" for name in ("asset", "balance", "transfer", "hold", "cap", "holdcap", "balancesnapshot")
+    f"ledger.view_{name}"
+    for name in ("asset", "balance", "transfer", "hold", "cap", "holdcap", "balancesnapshot", "checkrun")
 )
 VIEW_OF_TASKS = frozenset(f"tasks.view_{name}" for name in ("task", "attempt", "approvalstep", "taskevent"))
 VIEW_OF_FLEET = frozenset({"gpus.view_host", "gpus.view_gpu"})
@@ -21,7 +22,23 @@ VIEW_OF_PEOPLE = frozenset(
     for name in ("user", "account", "membership", "invitation", "caprule", "approvalthreshold", "quotarequest")
 )
 VIEW_OF_PAYMENTS = frozenset(
-    f"payments.view_{name}" for name in ("charge", "payment", "paymentevent", "refund", "dispute", "review")
+    f"payments.view_{name}"
+    for name in (
+        "charge",
+        "payment",
+        "paymentevent",
+        "refund",
+        "dispute",
+        "review",
+        "payout",
+        "payoutdestination",
+        "payoutevent",
+        "statement",
+        "contract",
+        "contractterms",
+        "contractperiod",
+        "contractevent",
+    )
 )
 
 GROUPS: dict[str, frozenset[str]] = {
@@ -48,6 +65,7 @@ GROUPS: dict[str, frozenset[str]] = {
     # See to hours and money.
     "Finance": VIEW_OF_BOOKS
     | {
+        "ledger.add_checkrun",
         "accounts.view_account",
         "accounts.grant_hours",
         "accounts.view_caprule",
@@ -56,7 +74,14 @@ GROUPS: dict[str, frozenset[str]] = {
         "accounts.view_budgetalert",
     }
     | VIEW_OF_PAYMENTS
-    | {"payments.add_payment", "payments.refund_payment", "payments.change_review"},
+    | {
+        "payments.add_payment",
+        "payments.refund_payment",
+        "payments.change_review",
+        "payments.change_contract",
+        "payments.decide_payout",
+        "payments.send_payout",
+    },
     # Help people: log-ins, memberships, letters, tasks that went wrong.
     "Support": VIEW_OF_PEOPLE
     | VIEW_OF_TASKS
@@ -82,6 +107,9 @@ GROUPS: dict[str, frozenset[str]] = {
         "outbox.view_idempotencykey",
         "outbox.view_mail",
         "outbox.change_mail",
+        "outbox.view_webhook",
+        "outbox.view_webhookdelivery",
+        "outbox.change_webhook",
     },
     # See everything, change nothing.
     "Auditors": VIEW_OF_BOOKS
@@ -99,6 +127,8 @@ GROUPS: dict[str, frozenset[str]] = {
         "ledger.view_transferseal",
         "tasks.view_upload",
         "outbox.view_mail",
+        "outbox.view_webhook",
+        "outbox.view_webhookdelivery",
     }
     | VIEW_OF_PAYMENTS,
 }

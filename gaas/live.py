@@ -13,7 +13,6 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import django
@@ -27,6 +26,7 @@ from django.db import connection  # noqa: E402
 
 from gaas import relays, streams, waits  # noqa: E402
 from gaas.lib import wake  # noqa: E402
+from gaas.patience import Patience  # noqa: E402
 from gaas.raw import Exchange  # noqa: E402
 from gaas.wsgi import application as django_application  # noqa: E402
 
@@ -62,7 +62,8 @@ class Live:
         elif scope["type"] == "websocket" and scope["path"].startswith(relays.AGENTS):
             await self.relays.connect(scope, receive, send)
         elif scope["type"] == "http":
-            await self.django(scope, _coroutine(receive), _coroutine(send))
+            client = Patience(scope, receive, send)
+            await self.django(scope, client.receive, client.send)
         else:
             await send({"type": "websocket.close", "code": 1000})
 
@@ -134,15 +135,6 @@ def _ask_django(exchange: Exchange, path: str) -> tuple[int, list[tuple[bytes, b
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in told[1]]
     kept = [(name, value) for name, value in headers if name in _OF_A_REFUSAL]
     return int(told[0].split()[0]), kept, body
-
-
-def _coroutine(call: Callable[..., Awaitable[Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Make a coroutine function of the server's awaitables, which a2wsgi runs from its threads."""
-
-    async def called(*args: Any) -> Any:
-        return await call(*args)
-
-    return called
 
 
 class _Listener(threading.Thread):

@@ -95,7 +95,8 @@ def logging_config(*, level: str = "INFO", as_json: bool = True) -> dict[str, An
         structlog.stdlib.ExtraAdder(),
         drop_objects,
         add_context,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        # A line that is written later brings its moment.
+        structlog.processors.MaybeTimeStamper(fmt="iso", utc=True, key="at"),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
         hide_secrets,

@@ -70,7 +70,7 @@ class RequestLog:
 
         A view raises its own limit by `max_body_bytes`. A body without a length is empty to WSGI.
         """
-        limit = body_limit(view) if wants_json(request) else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        limit = body_limit(view) if wants_json(request) else page_limit(view, request)
         try:
             length = int(request.META.get("CONTENT_LENGTH") or 0)
         except ValueError:
@@ -121,6 +121,13 @@ def body_limit(view: Callable[..., Any]) -> int:
     initkwargs = getattr(view, "initkwargs", None) or {}
     own = initkwargs.get("max_body_bytes") or getattr(getattr(view, "cls", view), "max_body_bytes", None)
     return own or settings.MAX_BODY_BYTES
+
+
+def page_limit(view: Callable[..., Any], request: HttpRequest) -> int:
+    """Give the most bytes that a page's form takes: its own `max_body_bytes` from whoever is logged in."""
+    own = getattr(getattr(view, "view_class", None), "max_body_bytes", None)
+    is_known = own is not None and request.user.is_authenticated
+    return int(own) if own is not None and is_known else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
 
 
 def too_large(request: HttpRequest, limit: int) -> HttpResponseBase:

@@ -21,7 +21,11 @@ _NOT_OUT = frozenset(
     {"set-cookie", "x-request-id", "content-security-policy", "clear-site-data", "service-worker-allowed"}
     | {"strict-transport-security", "alt-svc", "nel", "report-to", "reporting-endpoints", "x-content-type-options"}
     | {"x-sendfile", "x-lighttpd-send-file"}
+    | {"cache-control", "cdn-cache-control", "surrogate-control", "surrogate-key", "pragma"}
 )
+_DIRECTIVE = re.compile(rb"[A-Za-z-]+(=[0-9]+)?")
+# What lets a cache for several keep an answer to a request with a credential.
+_SHARED = (b"public", b"private", b"s-maxage", b"must-revalidate", b"proxy-revalidate")
 _NOT_OUT_PREFIXES = ("x-accel-", "access-control-")
 
 
@@ -135,7 +139,19 @@ def answer_head(payload: bytes) -> dict[str, Any]:
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise frames.BadFrame("an answer's head is not of this protocol") from error
-    return {"status": status, "headers": [(name, value) for name, value in raw if _may_pass(name.decode())]}
+    kept = [(name, value) for name, value in raw if _may_pass(name.decode())]
+    return {"status": status, "headers": [*kept, *_for_one_reader(raw)]}
+
+
+def _for_one_reader(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Keep what a program says of caches to the caller's own: whoever asks without their credential gets no answer."""
+    said = b",".join(value for name, value in headers if name == b"cache-control")
+    if not said:
+        return []
+    words = [word.strip() for word in said.split(b",")]
+    # `no-cache="a, b"` and the like are cut at their commas: what is no plain word says only that it is not public.
+    kept = [word for word in words if _DIRECTIVE.fullmatch(word) and not word.lower().startswith(_SHARED)]
+    return [(b"cache-control", b", ".join([b"private", *kept]))]
 
 
 def _may_pass(name: str) -> bool:

@@ -235,7 +235,7 @@ class Relays:
             await exchange.body(part, more=True, seconds=settings.STREAM_SLOW_SECONDS)
             call.waiting -= len(part)
             await relay.send(frames.credit(id_, len(part)))
-        await exchange.body(b"")
+        await exchange.body(b"", seconds=settings.STREAM_SLOW_SECONDS)
 
     async def _hop(self, exchange: Exchange, url: str, attempt: str, path: str) -> None:
         if self._client is None:
@@ -260,7 +260,7 @@ class Relays:
                 await exchange.start(answer.status_code, kept)
                 async for part in answer.aiter_raw():
                     await exchange.body(part, more=True, seconds=settings.STREAM_SLOW_SECONDS)
-                await exchange.body(b"")
+                await exchange.body(b"", seconds=settings.STREAM_SLOW_SECONDS)
             finally:
                 await answer.aclose()
 

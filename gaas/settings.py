@@ -11,6 +11,8 @@ import environ
 from corsheaders.defaults import default_headers
 from django.templatetags.static import static
 
+from gaas import document
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
@@ -60,6 +62,7 @@ INSTALLED_APPS = [
     "allauth.socialaccount",
     "allauth.mfa",
     "allauth.usersessions",
+    "allauth.headless",
     "axes",
     "csp",
     "simple_history",
@@ -169,6 +172,16 @@ CHECKPOINT_SECONDS = env.float("CHECKPOINT_SECONDS", default=300)
 LOG_ARCHIVE_SECONDS = env.float("LOG_ARCHIVE_SECONDS", default=60)
 LOG_KEEP_DAYS = env.float("LOG_KEEP_DAYS", default=0)
 
+# --- Webhooks -------------------------------------------------------------------------------------
+WEBHOOK_ALLOWED_NETWORKS = env.list("WEBHOOK_ALLOWED_NETWORKS", default=[])
+WEBHOOK_ALLOW_HTTP = env.bool("WEBHOOK_ALLOW_HTTP", default=False)
+WEBHOOK_CA_FILE = env.str("WEBHOOK_CA_FILE", default="")
+WEBHOOK_SECONDS = env.float("WEBHOOK_SECONDS", default=10)
+WEBHOOK_SENDERS = env.int("WEBHOOK_SENDERS", default=2)
+WEBHOOKS_PER_ACCOUNT = env.int("WEBHOOKS_PER_ACCOUNT", default=20)
+WEBHOOK_FAILING_DAYS = env.float("WEBHOOK_FAILING_DAYS", default=5)
+WEBHOOK_KEEP_DAYS = env.float("WEBHOOK_KEEP_DAYS", default=30)
+
 # --- People -------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
 PASSWORD_HASHERS = [
@@ -203,10 +216,15 @@ GOOGLE_ISSUER = env.str("GOOGLE_ISSUER", default="https://accounts.google.com").
 WELCOME_HOURS = env.str("WELCOME_HOURS", default="10")
 MAX_TASK_HOURS = env.str("MAX_TASK_HOURS", default="168")
 ALLOW_SIMULATED = env.bool("ALLOW_SIMULATED", default=False)
+PROLONG_STEP_SECONDS = env.float("PROLONG_STEP_SECONDS", default=3600.0)
+PROLONG_AHEAD_SECONDS = env.float("PROLONG_AHEAD_SECONDS", default=900.0)
+WALLET_LOW_USD = env.str("WALLET_LOW_USD", default="5")
+HOURS_LOW = env.str("HOURS_LOW", default="1")
 PLATFORM_FEE_PERCENT = env.str("PLATFORM_FEE_PERCENT", default="10")
 PAYMENT_MIN_USD = env.str("PAYMENT_MIN_USD", default="1")
 PAYMENT_MAX_USD = env.str("PAYMENT_MAX_USD", default="100000")
 PAYMENT_EXPIRY_SECONDS = env.int("PAYMENT_EXPIRY_SECONDS", default=604_800)
+MANUAL_PAYMENT_TO = env.str("MANUAL_PAYMENT_TO", default="").replace("\\n", "\n")
 MANUAL_PAYMENT_LIMIT_USD = env.str("MANUAL_PAYMENT_LIMIT_USD", default="100")
 STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="")
 STRIPE_PUBLISHABLE_KEY = env.str("STRIPE_PUBLISHABLE_KEY", default="")
@@ -220,7 +238,14 @@ CHAIN_SYMBOL = env.str("CHAIN_SYMBOL", default="USDC")
 CHAIN_DECIMALS = env.int("CHAIN_DECIMALS", default=6)
 CHAIN_USD = env.str("CHAIN_USD", default="1")
 CHAIN_CONFIRMATIONS = env.int("CHAIN_CONFIRMATIONS", default=12)
+PAYOUT_MIN_USD = env.str("PAYOUT_MIN_USD", default="10")
+PAYOUT_FEE_USD = env.str("PAYOUT_FEE_USD", default="0")
+PAYOUT_COOLDOWN_SECONDS = env.int("PAYOUT_COOLDOWN_SECONDS", default=259_200)
 EARNINGS_DELAY_SECONDS = env.int("EARNINGS_DELAY_SECONDS", default=604_800)
+# A contract's period that could not be paid is tried so often, so far apart, before the contract is suspended.
+CONTRACT_TRIES = env.int("CONTRACT_TRIES", default=5)
+CONTRACT_AWAY_PERIODS = env.int("CONTRACT_AWAY_PERIODS", default=2)
+CONTRACT_RETRY_SECONDS = env.int("CONTRACT_RETRY_SECONDS", default=86_400)
 
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=10),
@@ -267,7 +292,6 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_RATE_LIMITS = False
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_FORMS = {"login": "accounts.pages.forms.LogInForm"}
-ACCOUNT_EMAIL_NOTIFICATIONS = True
 MFA_ADAPTER = "accounts.pages.adapters.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_FORMS = {
@@ -279,9 +303,14 @@ MFA_FORMS = {
 }
 MFA_TOTP_ISSUER = "GaaS"
 MFA_TOTP_TOLERANCE = 1
-MFA_ALLOW_UNVERIFIED_EMAIL = not REQUIRE_VERIFIED_EMAIL
-# WebAuthn takes http from localhost alone; browsers refuse it elsewhere anyway.
+# allauth looks into a table of addresses that is empty here: accounts.services.second_factor_changes asks.
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+# accounts.services.security_keys looks at the origin; with https the library does so besides.
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not IS_HTTPS
+# The protocol for apps, of which accounts.api.app_client mounts what our own REST has not.
+HEADLESS_CLIENTS = ("app",)
+HEADLESS_TOKEN_STRATEGY = "accounts.services.app_log_in.TokenPairs"  # noqa: S105  a path
+HEADLESS_ADAPTER = "accounts.pages.adapters.AppAdapter"
 SOCIALACCOUNT_PROVIDERS: dict[str, dict[str, object]] = {}
 
 # A version of a policy is to be read; going back to it is a change by the verbs like any other.
@@ -300,6 +329,7 @@ RECONNECT_SECONDS = _timer("RECONNECT_SECONDS", 300)
 FENCE_MARGIN_SECONDS = _timer("FENCE_MARGIN_SECONDS", 30)
 OFFER_SECONDS = _timer("OFFER_SECONDS", 60)
 PREPARE_SECONDS = _timer("PREPARE_SECONDS", 1800)
+QUEUED_SECONDS = _timer("QUEUED_SECONDS", 86_400)
 SYNC_BUSY_SECONDS = _timer("SYNC_BUSY_SECONDS", 10)
 SYNC_IDLE_SECONDS = _timer("SYNC_IDLE_SECONDS", 30)
 WAIT_SECONDS = _timer("WAIT_SECONDS", 30)
@@ -315,6 +345,7 @@ HEARTBEATS_AT_ONCE = env.int("HEARTBEATS_AT_ONCE", default=200)
 SERVICE_BODY_BYTES = env.int("SERVICE_BODY_BYTES", default=32 * 1024 * 1024)
 STREAM_SECONDS = env.float("STREAM_SECONDS", default=3600)
 STREAM_SLOW_SECONDS = env.float("STREAM_SLOW_SECONDS", default=30)
+STREAM_RIGHT_SECONDS = env.float("STREAM_RIGHT_SECONDS", default=30)
 STREAMS_PER_USER = env.int("STREAMS_PER_USER", default=20)
 IDEMPOTENCY_LOCK_SECONDS = env.float("IDEMPOTENCY_LOCK_SECONDS", default=60)
 IDEMPOTENCY_KEEP_SECONDS = env.float("IDEMPOTENCY_KEEP_SECONDS", default=604800)
@@ -362,6 +393,7 @@ REST_FRAMEWORK = {
         "invite": env.str("THROTTLE_INVITE", default="60/hour"),
         "quote": env.str("THROTTLE_QUOTE", default="120/min"),
         "join": env.str("THROTTLE_JOIN", default="60/min"),
+        "webhook": env.str("THROTTLE_WEBHOOK", default="60/min"),
     },
     "NUM_PROXIES": TRUSTED_PROXIES,
     "EXCEPTION_HANDLER": "gaas.lib.rest.errors.exception_handler",
@@ -369,43 +401,10 @@ REST_FRAMEWORK = {
     "PAGE_SIZE": 50,
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
-SPECTACULAR_SETTINGS = {
-    "TITLE": "GaaS",
-    "DESCRIPTION": "GPU-as-a-Service: quote, submit, approve, run and account for GPU work.",
-    "VERSION": "1.0.0",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "SERVE_AUTHENTICATION": [],
-    "SWAGGER_UI_DIST": "SIDECAR",
-    # Without null Swagger shows a badge of a validator elsewhere.
-    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
-    "SCHEMA_PATH_PREFIX": r"/api/v[0-9]",
-    "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
-    "ENUM_NAME_OVERRIDES": {
-        "AccountKindEnum": "accounts.choices.AccountKind",
-        "CapPeriodEnum": "accounts.choices.CapPeriod",
-        "QuotaRequestStatusEnum": "accounts.choices.QuotaRequestStatus",
-        "RoleEnum": "accounts.choices.Role",
-        "HostStatusEnum": "gpus.choices.HostStatus",
-        "GPUStatusEnum": "gpus.choices.GPUStatus",
-        "TaskStatusEnum": "tasks.choices.TaskStatus",
-        "AttemptStatusEnum": "tasks.choices.AttemptStatus",
-        "StepStatusEnum": "tasks.choices.StepStatus",
-        "StepKindEnum": "tasks.choices.StepKind",
-        "PaymentStatusEnum": "payments.choices.PaymentStatus",
-        "RefundStatusEnum": "payments.choices.RefundStatus",
-    },
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "gaas.lib.rest.schema.declare_refusals",
-    ],
-}
+SPECTACULAR_SETTINGS = document.SETTINGS
 CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
 CORS_URLS_REGEX = r"^/(api|v1)/.*$"
-CORS_ALLOW_HEADERS = [*default_headers, "idempotency-key"]
+CORS_ALLOW_HEADERS = [*default_headers, "idempotency-key", "x-session-token"]
 CORS_EXPOSE_HEADERS = ["X-Request-ID", "X-Log-Next-Offset", "Retry-After", "ETag", "Idempotent-Replayed"]
 
 # --- Transport security follows the scheme people use, not DEBUG -----------------------------------

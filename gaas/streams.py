@@ -25,8 +25,9 @@ from django.db import DatabaseError
 from gaas.feeds import Feed, Feeds, event
 from gaas.lib import tickets
 from gaas.raw import Exchange, Gone, Headers
+from gaas.rights import Rights
 from tasks.services.files import StorageAway
-from tasks.services.watch import Sight, Tried
+from tasks.services.watch import Right, Sight, Tried
 
 PREFIX = "/api/live/v1/tasks/"
 PING_SECONDS = 15.0
@@ -68,12 +69,14 @@ class Streams:
 
     def __init__(self) -> None:
         self.feeds = Feeds()
+        self.rights = Rights(self.feeds.pool)
         self._open: Counter[str] = Counter()
         self._stopping = False
 
     def stop(self) -> None:
         """End every stream after what it has in hand, so that a stop of the server is quick."""
         self._stopping = True
+        self.rights.stop()
         self.feeds.stop()
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -92,19 +95,20 @@ class Streams:
 
     async def _answer(self, exchange: Exchange) -> None:
         path = _PATH.fullmatch(exchange.scope["path"])
-        task, _, user = (tickets.read(purpose="stream", ticket=exchange.query("ticket")) or "").partition(":")
+        told = (tickets.read(purpose="stream", ticket=exchange.query("ticket")) or "").split(":")
         if path is None:
             await exchange.refuse(404, "not_found", "There is no such stream.")
         elif exchange.scope["method"] != "GET":
             await exchange.refuse(405, "method_not_allowed", "Streams are asked for by GET.")
-        elif task != path[1]:
+        elif len(told) not in (2, 3) or told[0] != path[1]:
             detail = f"The ticket is forged, too old or another task's: ask tasks/{{id}}/{path[2]}/stream/ for one."
             await exchange.refuse(401, "not_authenticated", detail)
         else:
-            await self._admit(exchange, UUID(task), user, path[2])
+            key = UUID(told[2]) if len(told) == 3 else None
+            await self._admit(exchange, (UUID(told[0]), UUID(told[1]), key), path[2])
 
-    async def _admit(self, exchange: Exchange, task: UUID, user: str, what: str) -> None:
-        exchange.user = user
+    async def _admit(self, exchange: Exchange, right: Right, what: str) -> None:
+        exchange.user = user = str(right[1])
         if exchange.header(b"last-event-id") == OVER:
             await exchange.answer(204)
             return
@@ -119,15 +123,16 @@ class Streams:
             return
         self._open[user] += 1
         try:
-            with self.feeds.watching(task) as feed:
-                await self._stream(exchange, feed, what, wanted)
+            with self.feeds.watching(right[0]) as feed:
+                await self._stream(exchange, feed, what, wanted, right)
         finally:
             self._open[user] -= 1
             if not self._open[user]:
                 del self._open[user]
 
-    async def _stream(self, exchange: Exchange, feed: Feed, what: str, wanted: Wanted) -> None:
-        sight = await feed.look()
+    async def _stream(self, exchange: Exchange, feed: Feed, what: str, wanted: Wanted, right: Right) -> None:
+        # The ticket says who may have seen it when it was signed.
+        sight = await feed.look() if await self.rights.sees(right) else None
         if sight is None or (wanted.attempt and sight.attempt(wanted.attempt) is None):
             await exchange.refuse(404, "not_found", "There is no such task or attempt (any more).")
             return
@@ -137,25 +142,29 @@ class Streams:
         try:
             await exchange.start(200, _HEADERS)
             await exchange.body(b"retry: 2000\n\n", more=True)
-            while not gone.done() and not self._stopping and time.monotonic() < until:
-                version, news = feed.version, feed.news
-                sight = await feed.look()
-                if sight is None:
-                    break
-                if await teller.tell(sight):
-                    await exchange.body(
-                        event("end", _state(sight), OVER), more=True, seconds=settings.STREAM_SLOW_SECONDS
-                    )
-                    break
-                if feed.version == version:
-                    await asyncio.wait({news, gone}, timeout=PING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                    if not news.done() and not gone.done():
-                        await exchange.body(b":\n\n", more=True, seconds=settings.STREAM_SLOW_SECONDS)
+            with self.rights.watched(right) as lost:
+                await self._tell(teller, {gone, lost}, until)
             if not gone.done():
                 with contextlib.suppress(Gone):
                     await exchange.body(b"", seconds=1)
         finally:
             gone.cancel()
+
+    async def _tell(self, teller: Teller, ends: set[asyncio.Future[None]], until: float) -> None:
+        """Say all that is new, and wait for more, until one of `ends` is done, the time is over or all is told."""
+        exchange, feed = teller.exchange, teller.feed
+        while not any(end.done() for end in ends) and not self._stopping and time.monotonic() < until:
+            version, news = feed.version, feed.news
+            sight = await feed.look()
+            if sight is None:
+                return
+            if await teller.tell(sight):
+                await exchange.body(event("end", _state(sight), OVER), more=True, seconds=settings.STREAM_SLOW_SECONDS)
+                return
+            if feed.version == version:
+                done, _ = await asyncio.wait({news, *ends}, timeout=PING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    await exchange.body(b":\n\n", more=True, seconds=settings.STREAM_SLOW_SECONDS)
 
 
 class Teller:

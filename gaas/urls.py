@@ -9,6 +9,7 @@ from django.views.generic import RedirectView
 
 from accounts.pages import views as log_in
 from gaas import health, pages
+from tasks.pages.urls import of_account
 
 # The names that the browsable API links to.
 browsable = [
@@ -27,6 +28,8 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api-auth/", include((browsable, "rest_framework"))),
     path("accounts/", include("accounts.pages.urls")),
+    path("accounts/", include("payments.pages.urls")),
+    path("accounts/", include(of_account)),
     path("hosts/", include("gpus.pages.urls")),
     path("tasks/", include("tasks.pages.urls")),
     path("api/", include("gaas.api")),

@@ -7,7 +7,7 @@ past N, 204 after WAIT_SECONDS. A wake that comes between a sync's answer and th
 from __future__ import annotations
 
 import asyncio
-import json
+from collections import deque
 from typing import Any
 
 from django.conf import settings
@@ -24,6 +24,8 @@ class Waits:
     def __init__(self) -> None:
         self._latest: dict[str, int] = {}
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._heard: deque[str] = deque()
+        self._is_due = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
 
@@ -31,27 +33,35 @@ class Waits:
         self._loop = loop
 
     def hear(self, topic: str) -> None:
-        """Take a topic from any thread."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake, topic)
+        """Take a topic from any thread; what comes at once is woken in one pass of the loop."""
+        if not topic.startswith("host:") or self._loop is None or self._loop.is_closed():
+            return
+        self._heard.append(topic)
+        # The pass lowers the flag before it takes the first: what is added while it is up, that pass still finds.
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_soon_threadsafe(self._wake_all)
 
     def stop(self) -> None:
         """Answer every wait with 204 and let no new one hang, so that a stop is quick."""
         self._stopping = True
         for futures in self._waiting.values():
             for future in futures:
-                if not future.done():
-                    future.set_result(None)
+                _be_done(future)
+
+    def _wake_all(self) -> None:
+        self._is_due = False
+        while self._heard:
+            self._wake(self._heard.popleft())
 
     def _wake(self, topic: str) -> None:
-        kind, _, rest = topic.partition(":")
+        _, _, rest = topic.partition(":")
         host, _, revision = rest.rpartition(":")
-        if kind != "host" or not revision.isdigit():
+        if not revision.isdigit():
             return
         self._latest[host] = max(self._latest.get(host, 0), int(revision))
         for future in self._waiting.get(host, ()):
-            if not future.done():
-                future.set_result(None)
+            _be_done(future)
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Answer one wait; every answer has an id and a line in the access log, as those of Django have."""
@@ -59,7 +69,7 @@ class Waits:
         try:
             await self._answer(exchange)
         finally:
-            exchange.log()
+            exchange.log(at_once=False)
 
     async def _answer(self, exchange: Exchange) -> None:
         host = tickets.read(purpose="wait", ticket=exchange.query("ticket"))
@@ -74,20 +84,35 @@ class Waits:
             await self._wait(host, int(revision), exchange)
 
     async def _wait(self, host: str, revision: int, exchange: Exchange) -> None:
-        if self._latest.get(host, 0) <= revision and not self._stopping:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            gone = asyncio.ensure_future(exchange.until_gone())
-            waiting = self._waiting.setdefault(host, set())
-            waiting.add(future)
-            try:
-                await asyncio.wait({future, gone}, timeout=settings.WAIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                gone.cancel()
-                waiting.discard(future)
-                if not waiting:
-                    self._waiting.pop(host, None)
+        if self._latest.get(host, 0) > revision or self._stopping:
+            await self._tell(host, revision, exchange)
+            return
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        gone = asyncio.ensure_future(exchange.until_gone())
+        gone.add_done_callback(lambda _: _be_done(future))
+        end = loop.call_later(settings.WAIT_SECONDS, _be_done, future)
+        waiting = self._waiting.setdefault(host, set())
+        waiting.add(future)
+        try:
+            await future
+            # All who were woken are told before anything of any of them is put away.
+            await self._tell(host, revision, exchange)
+        finally:
+            end.cancel()
+            gone.cancel()
+            waiting.discard(future)
+            if not waiting and self._waiting.get(host) is waiting:
+                del self._waiting[host]
+
+    async def _tell(self, host: str, revision: int, exchange: Exchange) -> None:
         latest = self._latest.get(host, 0)
         if latest > revision:
-            await exchange.answer(200, json.dumps({"revision": latest}).encode(), JSON)
+            await exchange.answer(200, b'{"revision": %d}' % latest, JSON)
         else:
             await exchange.answer(204)
+
+
+def _be_done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.helpers import AdminForm
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import flatten_fieldsets
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
@@ -116,6 +117,72 @@ class ViewOnlyAdmin(LeanAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         return False
+
+
+class KeysetPaginator(Paginator):
+    """Count nothing: the page is what KeysetChangeList read."""
+
+    template_name = "admin/keyset.html"
+
+    @cached_property
+    def count(self) -> int:
+        return 0
+
+
+class KeysetChangeList(ChangeList):
+    """Page by the primary key, newest first: `?before=<id>` goes on below a row, `?after=<id>` above one."""
+
+    older: str | None = None
+    newer: str | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("before", "after"):
+            # A new search begins at its own first page.
+            self.filter_params.pop(name, None)
+
+    def get_filters_params(self, params: Any = None) -> dict[str, Any]:
+        found: dict[str, Any] = super().get_filters_params(params)
+        return {name: value for name, value in found.items() if name not in ("before", "after")}
+
+    def get_results(self, request: HttpRequest) -> None:
+        before, after = self._cursor(request, "before"), self._cursor(request, "after")
+        rows = self.queryset.order_by("pk" if after else "-pk")
+        if before:
+            rows = rows.filter(pk__lt=before)
+        elif after:
+            rows = rows.filter(pk__gt=after)
+        read = list(rows[: self.list_per_page + 1])
+        has_more = len(read) > self.list_per_page
+        page = read[: self.list_per_page]
+        if after:
+            page.reverse()
+        if page and (has_more or after):
+            self.older = self.get_query_string({"before": page[-1].pk}, ["after"])
+        if page and (before or (after and has_more)):
+            self.newer = self.get_query_string({"after": page[0].pk}, ["before"])
+        self.newest = self.get_query_string({}, ["before", "after"])
+        self.is_newest = not (before or after)
+        self.result_list = page
+        self.result_count = self.full_result_count = len(page)
+        self.show_full_result_count = self.show_admin_actions = False
+        self.can_show_all = self.multi_page = False
+        self.paginator = KeysetPaginator([], self.list_per_page)
+
+    @staticmethod
+    def _cursor(request: HttpRequest, name: str) -> UUID | None:
+        text = request.GET.get(name)
+        try:
+            return UUID(text) if text else None
+        except ValueError as fault:
+            raise IncorrectLookupParameters(fault) from fault
+
+
+class KeysetAdmin(ViewOnlyAdmin):
+    """Show a table that grows for ever: neither counted nor skipped through, so a page costs the same at any depth."""
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return KeysetChangeList
 
 
 class HistoryAdmin(SimpleHistoryAdmin):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 
 _BEGINS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -11,7 +12,7 @@ _BEGINS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 def cell(value: object) -> str:
     """Write one value; a text that a spreadsheet would take for a formula begins with an apostrophe."""
     text = "" if value is None else str(value)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    is_number = isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
     # Blanks before the sign are dropped by some spreadsheets.
     return f"'{text}" if not is_number and text.lstrip(" ").startswith(_BEGINS_A_FORMULA) else text
 

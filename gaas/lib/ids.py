@@ -6,9 +6,15 @@ import os
 import threading
 import time
 import uuid
+from datetime import datetime
 
 _lock = threading.Lock()
 _last = 0
+
+
+def first_uuid7(moment: datetime) -> uuid.UUID:
+    """Give the lowest id that can have been made at a moment: rows made from then on have it or a higher one."""
+    return uuid.UUID(int=(int(moment.timestamp() * 1000) << 80) | (0x7 << 76) | (0b10 << 62))
 
 
 def uuid7() -> uuid.UUID:
@@ -29,3 +35,9 @@ def uuid7() -> uuid.UUID:
     value |= 0b10 << 62
     value |= int.from_bytes(os.urandom(8), "big") >> 2
     return uuid.UUID(int=value)
+
+
+def first_of(moment: datetime) -> uuid.UUID:
+    """Give the id below which no id of a moment lies: a bound for ranges of rows made by a clock that is right."""
+    milliseconds = max(0, int(moment.timestamp() * 1000))
+    return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | 0b10 << 62)

@@ -6,10 +6,12 @@ import functools
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
+from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import DatabaseError, transaction
 from django.http import QueryDict
@@ -20,6 +22,7 @@ from rest_framework.response import Response
 
 from gaas.lib import clock
 from gaas.lib.errors import Conflict, DomainError
+from gaas.lib.rest.bodies import ReadsBody
 from gaas.lib.rest.filters import StrictQuery
 from gaas.lib.rest.idempotency import FIELD, HEADER
 from gaas.lib.rest.serializers import FRAMEWORK
@@ -65,7 +68,7 @@ class SecretShownOnce(Conflict):
         )
 
 
-class Idempotent(StrictQuery):
+class Idempotent(ReadsBody, StrictQuery):
     """Give a view's POSTs one effect and one answer for each Idempotency-Key of a caller.
 
     Stand first among the bases. With a key, the handler runs in one transaction, whose first lock is the key's
@@ -117,12 +120,19 @@ class Idempotent(StrictQuery):
         if claimed.is_answered:
             return _replay(claimed)
         try:
+            self.ahead(request, _Still(claimed), *args, **kwargs)
             return self._answer(claimed, functools.partial(handler, request, *args, **kwargs))
         except Exception:
             # Without a database to say so to, the lock runs out by itself.
             with suppress(DatabaseError):
                 services.let_go(claimed)
             raise
+
+    def ahead(self, request: Request, still: Callable[[], None], *args: Any, **kwargs: Any) -> None:
+        """Do what takes long and changes nothing, once the key is claimed and before its transaction.
+
+        It calls `still` again and again, lest somebody takes the call for dead and the key over.
+        """
 
     @retried
     def _answer(self, claimed: IdempotencyKey, act: Callable[[], Response]) -> Response:
@@ -146,6 +156,18 @@ class Idempotent(StrictQuery):
             now=clock.now(),
         )
         return answer
+
+
+class _Still:
+    """Hold a claimed key, by a write each quarter of its lock's time."""
+
+    def __init__(self, claimed: IdempotencyKey) -> None:
+        self._claimed, self._held_at = claimed, time.monotonic()
+
+    def __call__(self) -> None:
+        if time.monotonic() - self._held_at >= settings.IDEMPOTENCY_LOCK_SECONDS / 4:
+            services.hold(self._claimed, now=clock.now())
+            self._held_at = time.monotonic()
 
 
 def _replay(stored: IdempotencyKey) -> Response:

@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+from datetime import datetime
+
+from django.conf import settings
 from django.db import models
 
 from gaas.lib.ids import uuid7
 from gaas.lib.rows import Row
-from gaas.outbox.querysets import IdempotencyKeyQuerySet, MailQuerySet
+from gaas.lib.sealed import SealedField
+from gaas.outbox.choices import DeliveryStatus
+from gaas.outbox.querysets import (
+    IdempotencyKeyQuerySet,
+    MailQuerySet,
+    WebhookDeliveryQuerySet,
+    WebhookQuerySet,
+)
 
 
 class Mail(Row):
@@ -80,3 +90,121 @@ class IdempotencyKey(Row):
     @property
     def is_answered(self) -> bool:
         return self.state == self.State.ANSWERED
+
+
+class Webhook(Row):
+    """Be an address that an account wants told of what happens to it.
+
+    `secret` signs what is sent; for an overlap after its rotation `old_secret` signs besides. One call at a time:
+    whoever sends holds it until `busy_until`; after a failure it rests until `rest_until`. `failing_since` is the first
+    failure since the last success. Whom people pause has no `disabled_reason`; whom the platform disables has one,
+    and whom staff disable has a `disabled_by` besides.
+    """
+
+    account = models.ForeignKey("accounts.Account", on_delete=models.PROTECT, related_name="webhooks")
+    url = models.CharField("URL", max_length=2000)
+    events = models.JSONField(default=list, help_text="Types of events that it is told of.")
+    includes_children = models.BooleanField(default=False, help_text="It also hears of the accounts below.")
+    secret = SealedField(purpose="webhook")
+    old_secret = SealedField(purpose="webhook", null=True)
+    old_secret_until = models.DateTimeField(null=True, blank=True)
+    is_active = models.BooleanField(default=True)
+    disabled_at = models.DateTimeField(null=True, blank=True)
+    disabled_reason = models.CharField(max_length=500, blank=True)
+    disabled_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    told_at = models.DateTimeField(null=True, blank=True, help_text="When its managers were told that it is disabled.")
+    failing_since = models.DateTimeField(null=True, blank=True)
+    failures = models.PositiveIntegerField(default=0, help_text="In a row.")
+    served_at = models.DateTimeField(null=True, blank=True)
+    busy_until = models.DateTimeField(null=True, blank=True)
+    rest_until = models.DateTimeField(null=True, blank=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+
+    objects = WebhookQuerySet.as_manager()
+
+    class Meta(Row.Meta):
+        verbose_name = "webhook"
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(disabled_at__isnull=True, disabled_reason="")
+                | models.Q(disabled_at__isnull=False, is_active=False) & ~models.Q(disabled_reason=""),
+                name="webhook_disabled_says_why",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(disabled_by__isnull=True) | models.Q(disabled_at__isnull=False),
+                name="webhook_disabled_by_staff_says_when",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["disabled_at"],
+                condition=models.Q(disabled_at__isnull=False, told_at__isnull=True),
+                name="webhook_disabled_untold",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.url[:100]
+
+    @property
+    def is_disabled_by_staff(self) -> bool:
+        return self.disabled_by_id is not None
+
+    def secrets_at(self, now: datetime) -> list[str]:
+        """Give what signs at a moment, the newest first. Raises Unsealable."""
+        secrets: list[str] = [self.secret.open()]
+        if self.old_secret is not None and self.old_secret_until is not None and self.old_secret_until > now:
+            secrets.append(self.old_secret.open())
+        return secrets
+
+
+class WebhookDelivery(Row):
+    """Be one event on its way to one webhook: what is sent, how often it was tried, what was answered last.
+
+    `body` is the text that is signed and sent, the same at each attempt. `attempt` counts calls that were begun; none
+    follows `last_attempt`. While one is under way `due_at` is when the next would be, so that a sender that
+    died leaves nothing behind.
+    """
+
+    webhook = models.ForeignKey(Webhook, on_delete=models.CASCADE, related_name="deliveries")
+    event_id = models.UUIDField()
+    event = models.CharField(max_length=32)
+    body = models.TextField()
+    status = models.CharField(max_length=9, choices=DeliveryStatus, default=DeliveryStatus.PENDING)
+    attempt = models.PositiveSmallIntegerField(default=0)
+    last_attempt = models.PositiveSmallIntegerField()
+    due_at = models.DateTimeField()
+    attempted_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    response_status = models.PositiveSmallIntegerField(null=True, blank=True)
+    response_excerpt = models.TextField(blank=True)
+    error = models.CharField(max_length=300, blank=True, help_text="Why the last attempt is no success.")
+    duration_ms = models.PositiveIntegerField(null=True, blank=True)
+
+    objects = WebhookDeliveryQuerySet.as_manager()
+
+    class Meta(Row.Meta):
+        verbose_name = "webhook delivery"
+        verbose_name_plural = "webhook deliveries"
+        constraints = [
+            models.UniqueConstraint(fields=["webhook", "event_id"], name="webhook_delivery_once"),
+            models.CheckConstraint(
+                condition=models.Q(status="PENDING", finished_at__isnull=True)
+                | ~models.Q(status="PENDING") & models.Q(finished_at__isnull=False),
+                name="webhook_delivery_finished_has_a_time",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["webhook", "due_at"], condition=models.Q(status="PENDING"), name="webhook_pending"),
+            models.Index(fields=["webhook", "-id"], name="webhook_delivery_list"),
+            models.Index(
+                fields=["finished_at"], condition=models.Q(finished_at__isnull=False), name="webhook_finished"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event} → {self.webhook_id}"

@@ -53,6 +53,8 @@ def with_lab(**body: Any) -> Callable[[World], Body]:
     return lambda world: {**body, "account": str(world.lab.pk)}
 
 
+HOOK = {"url": "https://93.184.215.14/hook", "events": ["task.completed"]}
+DELIVERY = {"webhook": "webhook", "pk": "delivery"}
 TASK = {"title": "Count", "spec": {"command": ["true"]}, "hours": "2"}
 REASON = {"reason": "So it is."}
 ONCE = {"HTTP_IDEMPOTENCY_KEY": "matrix"}
@@ -87,6 +89,7 @@ def _artifact(world: World) -> str:
     return f"?epoch={world.offer['epoch']}&kind=output&offset=0&{named}"
 
 
+APP = "v1/auth/app/v1"
 OF_TASK = "v1/tasks/{task}/artifacts"
 ARTIFACT = {"task": "running", "pk": "artifact"}
 
@@ -131,6 +134,8 @@ CALLS: dict[str, Call] = {
     "GET v1/accounts/{account}/caps/": of("desk"),
     "POST v1/accounts/{account}/caps/": of("desk", body={"period": "month", "amount_usd": "3"}),
     "DELETE v1/accounts/{account}/caps/{pk}/": of("desk", "cap"),
+    "GET v1/accounts/{account}/low-marks/": of("lab"),
+    "POST v1/accounts/{account}/low-marks/": of("lab", body={"hours": "3"}),
     "GET v1/accounts/{account}/registries/": of("lab"),
     "POST v1/accounts/{account}/registries/": of(
         "lab", body={"server": "ghcr.io", "username": "robot", "password": "a-token"}
@@ -152,8 +157,48 @@ CALLS: dict[str, Call] = {
     "GET v1/payments/{pk}/": to("payment"),
     "POST v1/payments/{pk}/cancel/": to("payment"),
     "POST v1/payments/{pk}/verify/": to("payment", {"tx_hash": "0x" + "0" * 64}),
+    "POST v1/webhooks/": Call(body=with_lab(**HOOK)),
+    "GET v1/webhooks/{pk}/": to("webhook"),
+    "PATCH v1/webhooks/{pk}/": to("webhook", HOOK),
+    "DELETE v1/webhooks/{pk}/": to("webhook"),
+    "POST v1/webhooks/{pk}/rotate-secret/": to("webhook", {}),
+    "POST v1/webhooks/{pk}/test/": to("webhook", {}),
+    "GET v1/webhooks/{webhook}/deliveries/": Call({"webhook": "webhook"}),
+    "GET v1/webhooks/{webhook}/deliveries/{pk}/": Call(DELIVERY),
+    "POST v1/webhooks/{webhook}/deliveries/{pk}/redeliver/": Call(DELIVERY, {}),
     "POST v1/webhooks/stripe/": Call(body={"id": "evt_1"}),
     "POST v1/payments/{pk}/refund/": to("paid", REASON, headers=ONCE),
+    "GET v1/statements/{pk}.csv": to("statement"),
+    "GET v1/statements/{pk}.pdf": to("statement"),
+    "GET v1/statements/{pk}/": to("statement"),
+    "POST v1/payouts/": Call(
+        body=lambda world: {"amount_usd": "10", "destination": str(world.destination.pk)}, headers=ONCE
+    ),
+    "GET v1/payouts/{pk}/": to("payout"),
+    "POST v1/payouts/{pk}/approve/": to("payout"),
+    "POST v1/payouts/{pk}/cancel/": to("payout"),
+    "POST v1/payouts/{pk}/reject/": to("payout", REASON),
+    "POST v1/payout-destinations/": Call(body=with_lab(kind="manual", detail="Account 12, Owner")),
+    "GET v1/payout-destinations/{pk}/": to("destination"),
+    "POST v1/payout-destinations/{pk}/retire/": to("destination"),
+    "POST v1/contracts/": Call(
+        body=lambda world: {
+            "kind": "allowance",
+            "title": "Monthly",
+            "payer": str(world.lab.pk),
+            "payee": str(world.desk.pk),
+            "hours": "1",
+        },
+        headers=ONCE,
+    ),
+    "GET v1/contracts/{pk}/": to("contract"),
+    "GET v1/contracts/{pk}/periods/": to("contract"),
+    "POST v1/contracts/{pk}/propose/": to("contract", {"hours": "2"}),
+    "POST v1/contracts/{pk}/accept/": to("offered_contract", {"version": 1}),
+    "POST v1/contracts/{pk}/decline/": to("offered_contract", REASON),
+    "POST v1/contracts/{pk}/pause/": to("contract", REASON),
+    "POST v1/contracts/{pk}/resume/": to("paused_contract", REASON),
+    "POST v1/contracts/{pk}/cancel/": to("contract", REASON),
     "POST v1/quota-requests/": Call(body=with_lab(hours="1", reason="More")),
     "GET v1/quota-requests/{pk}/": to("quota_request"),
     "POST v1/quota-requests/{pk}/approve/": to("quota_request", REASON),
@@ -201,6 +246,17 @@ CALLS: dict[str, Call] = {
     "POST v1/auth/token/refresh/": Call(body=lambda world: {"refresh": world.refresh}),
     "POST v1/auth/token/verify/": Call(body=lambda world: {"token": world.refresh}),
     "POST v1/auth/logout/": Call(body=lambda world: {"refresh": world.refresh}),
+    f"POST {APP}/auth/login/": Call(body={"email": "outsider@example.test", "password": PASSWORD}),
+    f"POST {APP}/auth/2fa/authenticate/": Call(body={"code": "000000"}),
+    f"POST {APP}/auth/webauthn/authenticate/": Call(body={"credential": {}}),
+    f"POST {APP}/auth/reauthenticate/": Call(body={"password": PASSWORD}),
+    f"POST {APP}/auth/2fa/reauthenticate/": Call(body={"code": "000000"}),
+    f"POST {APP}/auth/webauthn/reauthenticate/": Call(body={"credential": {}}),
+    f"POST {APP}/tokens/refresh/": Call(body=lambda world: {"refresh_token": world.refresh}),
+    f"POST {APP}/account/authenticators/totp/": Call(body={"code": "000000"}),
+    f"POST {APP}/account/authenticators/webauthn/": Call(body={"credential": {}}),
+    f"PUT {APP}/account/authenticators/webauthn/": Call(body={"id": 1, "name": "x"}),
+    f"DELETE {APP}/account/authenticators/webauthn/": Call(body={"authenticators": [1]}),
     "POST v1/auth/email/verify/": Call(body=lambda world: {"key": world.email_key}),
     "POST v1/auth/google/": Call(body={"code": "x"}),
     "POST v1/auth/password/reset/": Call(body={"email": "mate@example.test"}),

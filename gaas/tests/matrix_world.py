@@ -11,6 +11,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -23,16 +24,20 @@ from rest_framework.test import APIClient
 
 from accounts import services as accounts
 from accounts.choices import CapPeriod, InvitationKind, Role, Scope
+from accounts.ledger import services as ledger
 from accounts.models import Account, Invitation, Membership, User
 from accounts.services import tokens
 from accounts.services.keys import create_key
 from accounts.services.register import verification_key
 from gaas.groups import GROUPS
 from gaas.lib import clock
+from gaas.outbox.models import WebhookDelivery
+from gaas.outbox.tests.hooks import a_webhook
 from gaas.tests.cast import PASSWORD
 from gpus import services as gpus
 from gpus.tests.fleet import a_device, an_active_host, some_facts
 from payments import services as payments
+from payments.models import Statement
 from tasks import services as tasks
 from tasks.choices import StepKind
 from tasks.draft import InputWanted
@@ -63,6 +68,7 @@ class World:
         self._fleet()
         self._work()
         self._money()
+        self._hooks()
 
     def __getattr__(self, name: str) -> Any:
         return self.rows[name]
@@ -185,6 +191,7 @@ class World:
         self.rows["payment"] = payments.start_payment(
             account=self.lab, provider="manual", amount=7_000_000, by=self.users["owner"], now=now
         )
+        self.rows["statement"] = Statement.objects.create(account=self.lab, kind="account", month=date(2026, 1, 1))
         self.rows["paid"] = payments.record_payment(
             account=self.lab,
             amount=9_000_000,
@@ -193,6 +200,35 @@ class World:
             by=self.users["superuser"],
             now=now,
         )
+        owner, long_ago = self.users["owner"], now - timedelta(days=30)
+        self.rows["destination"] = payments.add_destination(
+            account=self.lab, kind="manual", detail=f"{SECRET} bank account", by=owner, now=long_ago
+        )
+        ledger.transfer(
+            key="matrix-earned",
+            kind="matured",
+            debit=ledger.platform_balance(asset="USD", kind="fees"),
+            credit=payments.earnings_of(self.lab),
+            amount=100_000_000,
+        )
+        self.rows["payout"] = payments.request_payout(
+            destination=self.destination, amount=20_000_000, by=owner, now=now
+        )
+        owner = self.users["owner"]
+        for name in ("offered_contract", "contract", "paused_contract"):
+            made = payments.create_contract(
+                payments.ContractWanted(
+                    kind="allowance", title=f"{SECRET} {name}", payer=self.lab, payee=self.desk, starts_on=None
+                ),
+                payments.TermsWanted(asset="GPU", amount=HOUR),
+                by=owner,
+                now=now,
+            )
+            if name != "offered_contract":
+                made = payments.accept_terms(contract_id=made.pk, version=1, by=owner, now=now)
+            if name == "paused_contract":
+                made = payments.pause_contract(contract_id=made.pk, by=owner, now=now)
+            self.rows[name] = made
 
     def _work(self) -> None:
         staff, member, now = self.users["superuser"], self.users["member"], clock.now()
@@ -232,6 +268,21 @@ class World:
             "step": self.waiting.approval_steps.get(),
             "parents_step": desk_task.approval_steps.get(kind=StepKind.PARENT_MANAGER),
         }
+
+    def _hooks(self) -> None:
+        # It ended: what is on its way is not sent again.
+        now = clock.now()
+        self.rows["webhook"] = hook = a_webhook(self.lab, url=f"https://{SECRET}.example/")
+        self.rows["delivery"] = WebhookDelivery.objects.create(
+            webhook=hook,
+            event_id=uuid4(),
+            event="task.completed",
+            body=f'{{"title": "{SECRET}"}}',
+            status="FAILED",
+            last_attempt=8,
+            due_at=now,
+            finished_at=now,
+        )
 
     def _upload(self, data: bytes) -> Upload:
         member = self.users["member"]

@@ -16,4 +16,12 @@ os.environ.setdefault("LOG_LEVEL", "WARNING")
 # A developer's own settings are not those of a test run.
 os.environ.setdefault("ENV_FILE", os.devnull)
 
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+
 from gaas.settings import *  # noqa: F403
+
+# The same hash in fewer rounds: a real one takes a fifth of a second, and tests make a thousand.
+PBKDF2PasswordHasher.iterations = 1_000
+
+# Each test client has a handler of its own, which would look through all static files where it is made.
+WHITENOISE_AUTOREFRESH = True

@@ -130,13 +130,17 @@ def of_payments() -> list[list[str]]:
     return table("Why a payment failed")
 
 
+def of_payouts() -> list[list[str]]:
+    return table("Why a payout failed")
+
+
 def names(rows: list[list[str]]) -> list[str]:
     return [row[0].strip("`") for row in rows]
 
 
 class TestErrorTable:
     def test_it_lists_every_code_that_the_code_answers(self) -> None:
-        listed = {*names(refusals()), *names(failures()), *names(of_payments())}
+        listed = {*names(refusals()), *names(failures()), *names(of_payments()), *names(of_payouts())}
         assert {code: sorted(files) for code, files in codes_by_file().items() if code not in listed} == {}
 
     def test_it_lists_no_code_that_nothing_answers(self) -> None:
@@ -147,9 +151,10 @@ class TestErrorTable:
         text = "".join(p.read_text() for app in ("tasks", "gpus") for p in (ROOT / app).rglob("*.py"))
         assert [code for code in names(failures()) if f'"{code}"' not in text] == []
 
-    def test_it_lists_no_failure_of_a_payment_that_nothing_reports(self) -> None:
+    @pytest.mark.parametrize("rows", [of_payments, of_payouts])
+    def test_it_lists_no_failure_of_money_that_nothing_reports(self, rows: Callable[[], list[list[str]]]) -> None:
         text = "".join(path.read_text() for path in (ROOT / "payments").rglob("*.py"))
-        assert [code for code in names(of_payments()) if f'"{code}"' not in text] == []
+        assert [code for code in names(rows()) if f'"{code}"' not in text] == []
 
     def test_it_says_of_each_what_to_do(self) -> None:
         for code, status, meaning, way_out in refusals():
@@ -162,7 +167,7 @@ class TestErrorTable:
             assert meaning, code
             assert way_out, code
 
-    @pytest.mark.parametrize("rows", [refusals, failures, of_payments])
+    @pytest.mark.parametrize("rows", [refusals, failures, of_payments, of_payouts])
     def test_it_stands_in_order_and_names_each_once(self, rows: Callable[[], list[list[str]]]) -> None:
         assert names(rows()) == sorted(set(names(rows())))
 

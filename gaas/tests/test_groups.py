@@ -68,7 +68,7 @@ class TestGroups:
 
     def test_what_they_may_view_has_a_page_or_stands_on_one(self, group):
         registered = {model._meta.label_lower for model in admin.site._registry}
-        inline = {"accounts.membership", "payments.paymentevent", "tasks.taskevent"}
+        inline = {"accounts.membership", "payments.paymentevent", "payments.payoutevent", "tasks.taskevent"}
         for name in listed(group):
             label, _, codename = name.partition(".")
             verb, _, model = codename.partition("_")

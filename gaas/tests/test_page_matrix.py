@@ -5,6 +5,7 @@ A new page fails here until it has its line; a new form of a page does, too, and
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,14 @@ from urllib.parse import quote
 
 import pytest
 from django.core.cache import cache
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, get_resolver
 
-from gaas.tests.matrix_calls import NOTE, UNKNOWN
+from gaas.tests.matrix_calls import HOOK, NOTE, UNKNOWN
 from gaas.tests.matrix_world import SECRET, World, a_world
-from gaas.tests.test_matrix import TRACES
+from gaas.tests.test_matrix import count_traces
 from tasks.services.letters import letter_token
 
 TABLE = Path(__file__).with_name("page_matrix.txt")
@@ -77,18 +79,65 @@ ROWS = {
     "/accounts/<uuid:pk>/": "desk",
     "/accounts/<uuid:pk>/members/": "lab",
     "/accounts/<uuid:pk>/children/": "lab",
+    "/accounts/<uuid:pk>/reports/": "lab",
+    "/accounts/<uuid:pk>/statements/": "lab",
+    "/accounts/<uuid:pk>/statements/<uuid:statement_id>/": "lab",
+    "/accounts/<uuid:pk>/contracts/": "lab",
+    "/accounts/<uuid:pk>/contracts/<uuid:contract_id>/": "lab",
+    "/accounts/<uuid:pk>/files/": "lab",
+    "/accounts/<uuid:pk>/wallet/": "lab",
+    "/accounts/<uuid:pk>/earnings/": "lab",
+    "/accounts/<uuid:pk>/wallet/payments/": "lab",
+    "/accounts/<uuid:pk>/wallet/payments/<uuid:payment_id>/": "lab",
+    "/accounts/<uuid:pk>/webhooks/": "lab",
+    "/accounts/<uuid:pk>/webhooks/<uuid:webhook>/": "lab",
     "/hosts/<uuid:pk>/": "host_row",
     "/tasks/<uuid:pk>/": "waiting",
 }
 # Of each form of a page, which row it is about and what is typed.
 AMOUNT = {"amount": "1", "asset": "GPU"}
+AGREED = {
+    "key": "page",
+    "title": "Monthly",
+    "interval": "month",
+    "time_zone": "UTC",
+    "shortfall": "retry",
+    "catch_up": "skip",
+    "renewal": "none",
+}
 FORMS: dict[str, tuple[str, Form]] = {
     "create_account": ("", {"name": "New"}),
     "fund": ("", {**AMOUNT, "key": "page"}),
     "reclaim": ("", {**AMOUNT, "key": "page"}),
+    "pay_by_card": ("", {"amount": "5", "key": "page"}),
+    "pay_by_chain": ("", {"amount": "5", "key": "page"}),
+    "pay_by_transfer": ("", {"amount": "5", "key": "page"}),
+    "send_file": ("", lambda world: {"file": SimpleUploadedFile("new.csv", b"1,2")}),
+    "delete_upload": ("open_upload", {}),
+    "cancel_payment": ("payment", {}),
+    "ask_payout": (
+        "",
+        lambda world: {"amount": "10", "destination": str(world.destination.pk), "key": str(uuid.uuid4())},
+    ),
+    "cancel_payout": ("payout", {}),
+    "add_destination": ("", {"kind": "manual", "detail": "Account 12, Owner", "label": "", "replaces": ""}),
+    "retire_destination": ("destination", {}),
+    "offer_allowance": ("", lambda world: {**AGREED, **AMOUNT, "roll_over": "keep", "payee": str(world.desk.pk)}),
+    "reserve": (
+        "",
+        lambda world: {**AGREED, "hours": "1", "price": "5", "roll_over": "keep", "payee": str(world.desk.pk)},
+    ),
+    "accept_terms": ("", {"version": "1"}),
+    "decline_terms": ("", {}),
+    "change_terms": ("", {"amount": "2"}),
+    "pause_contract": ("", {}),
+    "resume_contract": ("", {}),
+    "cancel_contract": ("", {}),
+    "name_transaction": ("", {"hash": "0x" + "0" * 64}),
     "set_cap": ("", {**AMOUNT, "period": "day"}),
     "remove_cap": ("cap", {}),
     "set_threshold": ("", AMOUNT),
+    "set_low_mark": ("", AMOUNT),
     "remove_threshold": ("threshold", {}),
     "set_pays_from": ("", {"pays_from": "SELF"}),
     "rename": ("", {"name": "New"}),
@@ -102,6 +151,14 @@ FORMS: dict[str, tuple[str, Form]] = {
     "create_key": ("", {"name": "New", "scopes": ["tasks:read"], "cap_period": "month"}),
     "rotate_key": ("api_key", {"overlap": "0"}),
     "revoke_key": ("api_key", {}),
+    "create_webhook": ("", {**HOOK, "includes_children": "one"}),
+    "change_webhook": ("", {**HOOK, "includes_children": "below"}),
+    "try_webhook": ("", {}),
+    "rotate_secret": ("", {"overlap": "0"}),
+    "switch_on": ("", {}),
+    "switch_off": ("", {}),
+    "delete_webhook": ("", {}),
+    "redeliver": ("delivery", {}),
     "add_host": ("", lambda world: {"name": "New", "account": str(world.lab.pk)}),
     "drain": ("", {}),
     "undrain": ("", {}),
@@ -137,10 +194,10 @@ def ask(key: str, world: World, wanted: dict[str, int]) -> Answers:
     verb = verb.rstrip(")")
     answers = Answers({}, {}, {}, [])
     for caller in sorted(CALLERS, key=lambda name: wanted.get(name, 0) >= 400):
-        before = _traces()
+        before = count_traces()
         with transaction.atomic():
             answer = _send(method, _path(route, verb, world), verb, route, world, caller)
-            after = _traces()
+            after = count_traces()
             transaction.set_rollback(True)
         answers.statuses[caller] = answer.status_code
         if answer.status_code >= 400 and after != before:
@@ -149,7 +206,9 @@ def ask(key: str, world: World, wanted: dict[str, int]) -> Answers:
             answers.seen[caller] = b"".join(answer).decode(errors="replace")
             if "<uuid:" in route:
                 with transaction.atomic():
-                    other = _send(method, route.replace("<uuid:pk>", str(UNKNOWN)), verb, route, world, caller)
+                    other = _send(
+                        method, _named(route, world).replace("<uuid:pk>", str(UNKNOWN)), verb, route, world, caller
+                    )
                     transaction.set_rollback(True)
                 answers.absent[caller] = answer.status_code, other.status_code
     return answers
@@ -160,11 +219,19 @@ def _path(route: str, verb: str, world: World) -> str:
         name = ELSEWHERE.get(verb) or ROWS[route]
         if name == "second_host":
             return route.replace("<uuid:pk>", str(world.unlisted_gpu.host_id))
-        return route.replace("<uuid:pk>", str(world.rows[name].pk))
+        return _named(route, world).replace("<uuid:pk>", str(world.rows[name].pk))
     path = route.replace("<int:pk>", "1")
     if route == "/tasks/decide/":
         return f"{path}?token={quote(letter_token(world.step, world.users['superuser']))}"
     return f"{path}?token={world.letter}" if route == "/accounts/join/" else path
+
+
+def _named(route: str, world: World) -> str:
+    """Put in the rows that a path names beside its first one."""
+    route = route.replace("<uuid:contract_id>", str(world.rows["contract"].pk))
+    route = route.replace("<uuid:statement_id>", str(world.rows["statement"].pk))
+    route = route.replace("<uuid:webhook>", str(world.rows["webhook"].pk))
+    return route.replace("<uuid:payment_id>", str(world.rows["payment"].pk))
 
 
 def _send(method: str, path: str, verb: str, route: str, world: World, caller: str) -> Any:
@@ -178,10 +245,6 @@ def _send(method: str, path: str, verb: str, route: str, world: World, caller: s
     of = "link_invitation" if verb == "withdraw" and route.endswith("children/") else of
     body = typed(world) if callable(typed) else typed
     return client.post(path, {"do": verb, "of": str(world.rows[of].pk) if of else "", **body})
-
-
-def _traces() -> list[int]:
-    return [model._base_manager.count() for model in TRACES]
 
 
 LINES = expected()

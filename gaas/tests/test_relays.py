@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gaas.lib import tickets
-from gaas.raw import Exchange
+from gaas.raw import Exchange, Gone
 from gaas.relay import Broken, Call, Relay, TooLarge, answer_head
 from gaas.relays import AGENTS, HOP, Relays, _with_query
 from gpus.agent import frames
@@ -169,6 +169,21 @@ class TestHeadersOfTheHouse:
     def test_a_program_speaks_neither_to_the_proxy_nor_for_the_origin(self, name: str) -> None:
         assert answer_head(head(200, [(name, "/etc"), ("ETag", "1")]))["headers"] == [(b"etag", b"1")]
 
+    @pytest.mark.parametrize(
+        ("said", "passed"),
+        [
+            (["public, max-age=60"], b"private, max-age=60"),
+            (["s-maxage=600", "Public"], b"private"),
+            (["no-store"], b"private, no-store"),
+            (['private="a, public", max-age=1'], b"private, max-age=1"),
+            (["proxy-revalidate, must-revalidate,immutable"], b"private, immutable"),
+        ],
+    )
+    def test_no_cache_for_several_keeps_an_answer(self, said: list[str], passed: bytes) -> None:
+        headers = [("Cache-Control", value) for value in said]
+        told = answer_head(head(200, [*headers, ("Surrogate-Control", "max-age=9"), ("CDN-Cache-Control", "public")]))
+        assert told["headers"] == [(b"cache-control", passed)]
+
     @pytest.mark.parametrize("sizes", [["1", "2"], ["1", "1"], ["-1"], ["1_0"], ["+1"], ["x"], ["1, 1"], [""]], ids=str)
     def test_a_length_is_one_number(self, sizes: list[str]) -> None:
         assert answer_head(head(200, [("Content-Length", "10")]))["headers"] == [(b"content-length", b"10")]
@@ -214,10 +229,41 @@ class TestBodies:
             house, relay = Relays(lambda *_: (500, [], b"")), Relay(ATTEMPT, 1, a_taker())
             scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
             exchange = Exchange(scope, a_caller(b"x" * 60, b"x" * 60), a_taker())
-            await asyncio.wait_for(house._pass_on(exchange, relay, "/x"), 5)
+            await asyncio.wait_for(house._pass_on(exchange, relay, "/x"), 30)
 
         with pytest.raises(TooLarge):  # answered 413
             asyncio.run(play())
+
+
+class TestSlowCallers:
+    @pytest.mark.parametrize("parts", [0, 1])
+    def test_one_that_takes_nothing_frees_its_place(self, settings: Any, parts: int) -> None:
+        """Also at the very end, where there is nothing more to be said than that it is the end."""
+        settings.STREAM_SLOW_SECONDS = 0.2
+
+        async def play() -> Relay:
+            house, relay = Relays(lambda *_: (500, [], b"")), Relay(ATTEMPT, 1, a_taker())
+
+            async def takes_the_head_alone(message: dict[str, Any]) -> None:
+                if message["type"] == "http.response.body":
+                    await asyncio.sleep(3600)
+
+            scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+            passing = asyncio.ensure_future(
+                house._pass_on(Exchange(scope, a_caller(), takes_the_head_alone), relay, "/x")
+            )
+            while not relay.calls:
+                await asyncio.sleep(0)
+            (id_,) = relay.calls
+            relay.take(frames.pack(frames.OPEN, id_, head()))
+            for _ in range(parts):
+                relay.take(frames.pack(frames.DATA, id_, b"x"))
+            relay.take(frames.pack(frames.END, id_))
+            with pytest.raises(Gone):
+                await asyncio.wait_for(passing, 30)
+            return relay
+
+        assert asyncio.run(play()).calls == {}
 
 
 def a_caller(*parts: bytes) -> Any:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import logging.config
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from io import BytesIO, StringIO
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
@@ -13,7 +17,10 @@ from django.test import Client, override_settings
 from django.urls import path
 from rest_framework.test import APIClient
 
+from gaas import raw
+from gaas.lib import tickets
 from gaas.logs import logging_config
+from gaas.waits import PATH, Waits
 
 
 def stream(request: HttpRequest) -> StreamingHttpResponse:
@@ -39,6 +46,7 @@ handler500 = "gaas.pages.broken"
 @pytest.fixture
 def lines() -> Iterator[Any]:
     """Write logs as the product does, and give them back parsed, one event a line."""
+    raw.later.write_all()  # what other tests left to be written
     written = StringIO()
     config = logging_config(level="INFO", as_json=True)
     for handler in config["handlers"].values():
@@ -115,6 +123,56 @@ class TestRequestLog:
         answer = web.get("/stream?q=%00")
         assert answer.status_code == 400
         assert answer["Content-Type"].startswith("text/html")
+
+
+class TestWaitsLines:
+    """Where thousands are answered at once their lines come after the answers, with the moment of those."""
+
+    @staticmethod
+    async def answered(count: int) -> list[float]:
+        """Answer some waits in one pass; gives when each was."""
+        waits, answered = Waits(), []
+
+        async def receive() -> Any:
+            return await asyncio.Event().wait()
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.body":
+                answered.append(time.time())
+
+        waits.bind(asyncio.get_running_loop())
+        hosts = [f"0199a0b2-0000-7000-8000-{number:012}" for number in range(count)]
+        asking = []
+        for host in hosts:
+            query = urlencode({"ticket": tickets.issue(purpose="wait", subject=host), "revision": "1"}).encode()
+            scope = {"type": "http", "method": "GET", "path": PATH, "query_string": query}
+            asking.append(asyncio.ensure_future(waits(scope, receive, send)))
+        await asyncio.sleep(0)
+        for host in hosts:
+            waits.hear(f"host:{host}:2")
+        await asyncio.gather(*asking)
+        return answered
+
+    def test_all_are_answered_before_the_first_line(self, lines: Any) -> None:
+        async def scene() -> tuple[list[float], int, list[Any]]:
+            answered = await self.answered(50)
+            early = len(lines())
+            while len(lines()) < 50:
+                await asyncio.sleep(0.05)
+            return answered, early, lines()
+
+        answered, early, written = asyncio.run(asyncio.wait_for(scene(), 60))
+        assert (len(answered), early, len(written)) == (50, 0, 50)
+        assert {(line["path"], line["status"], line["logger"]) for line in written} == {(PATH, 200, "access")}
+        told = [datetime.fromisoformat(line["at"]).timestamp() for line in written]
+        assert max(told) < answered[-1] + raw.LATER_SECONDS / 2
+
+    def test_none_is_lost_with_the_loop(self, lines: Any) -> None:
+        asyncio.run(self.answered(20))
+        raw.later.write_all()
+        assert len(lines()) == 20
+        # and another loop has its lines written, too
+        self.test_all_are_answered_before_the_first_line(lambda: lines()[20:])
 
 
 @pytest.mark.django_db

@@ -64,7 +64,7 @@ class TestRetried:
                 tries.append(first)
                 Asset.objects.filter(code=first).update(scale=1)
                 if len(tries) <= 2:
-                    both_have_one.wait(10)
+                    both_have_one.wait(60)
                 Asset.objects.filter(code=second).update(scale=1)
 
             try:
@@ -77,7 +77,7 @@ class TestRetried:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
         assert sorted(ended) == ["GPU", "USD"]
         assert len(tries) > 2
 

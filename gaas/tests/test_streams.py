@@ -101,8 +101,9 @@ def offer(rig: Rig, task: Task) -> dict[str, Any]:
     return running_on(rig)
 
 
-def address(task: Task, what: str = "logs", user: str = "alice", **query: Any) -> str:
-    ticket = tickets.issue(purpose="stream", subject=f"{task.pk}:{user}")
+def address(task: Task, what: str = "logs", user: Any = None, key: Any = None, **query: Any) -> str:
+    by = f"{user.pk if user else task.submitted_by_id}" + (f":{key.pk}" if key else "")
+    ticket = tickets.issue(purpose="stream", subject=f"{task.pk}:{by}")
     return f"/api/live/v1/tasks/{task.pk}/{what}?{urlencode({'ticket': ticket, **query})}"
 
 
@@ -425,7 +426,7 @@ class TestRefusals:
 
         assert live(scene).status == 401
 
-    def test_one_person_has_so_many(self, task: Task, offer: Any, settings: LazySettings) -> None:
+    def test_one_person_has_so_many(self, task: Task, offer: Any, dana: Any, settings: LazySettings) -> None:
         settings.STREAMS_PER_USER = 2
 
         async def scene(streams: Streams) -> tuple[Watcher, Watcher, Watcher]:
@@ -433,7 +434,7 @@ class TestRefusals:
             for watcher in open_:
                 await watcher.sees(lambda w: w.text)
             third = await Watcher(streams, address(task)).end()
-            another = Watcher(streams, address(task, user="bob"))
+            another = Watcher(streams, address(task, user=dana))
             await another.sees(lambda w: w.text)
             open_[0].hang_up.set()
             await open_[0].end()
@@ -459,7 +460,11 @@ class TestRefusals:
 
         live(scene)
         [line] = [line for line in written() if "/live/" in line.get("path", "")]
-        assert (line["path"], line["status"], line["user"]) == (f"/api/live/v1/tasks/{task.pk}/logs", 200, "alice")
+        assert (line["path"], line["status"], line["user"]) == (
+            f"/api/live/v1/tasks/{task.pk}/logs",
+            200,
+            str(task.submitted_by_id),
+        )
         assert line["size"] > 0
         assert line["duration_ms"] > 0
         assert "ticket" not in str(line)

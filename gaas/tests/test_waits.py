@@ -47,7 +47,7 @@ class TestWaits:
             asking = asyncio.ensure_future(ask(waits, ticket=ticket(), revision="4"))
             await asyncio.sleep(0.02)
             threading.Thread(target=waits.hear, args=[f"host:{HOST}:5"]).start()
-            return await asyncio.wait_for(asking, 2)
+            return await asyncio.wait_for(asking, 30)
 
         assert asyncio.run(run()) == (200, {"revision": 5})
 
@@ -57,7 +57,7 @@ class TestWaits:
             waits.bind(asyncio.get_running_loop())
             waits.hear(f"host:{HOST}:9")
             await asyncio.sleep(0)
-            return await asyncio.wait_for(ask(waits, ticket=ticket(), revision="8"), 2)
+            return await asyncio.wait_for(ask(waits, ticket=ticket(), revision="8"), 30)
 
         assert asyncio.run(run()) == (200, {"revision": 9})
 
@@ -70,7 +70,7 @@ class TestWaits:
             asking = asyncio.ensure_future(ask(waits, ticket=ticket(), revision="1"))
             await asyncio.sleep(0.02)
             waits.hear("host:0199a0b2-0000-7000-8000-000000000002:7")
-            return await asyncio.wait_for(asking, 2)
+            return await asyncio.wait_for(asking, 30)
 
         assert asyncio.run(run()) == (204, None)
 
@@ -81,7 +81,7 @@ class TestWaits:
             asking = asyncio.ensure_future(ask(waits, ticket=ticket(), revision="1"))
             await asyncio.sleep(0.02)
             waits.stop()
-            return await asyncio.wait_for(asking, 2)
+            return await asyncio.wait_for(asking, 30)
 
         assert asyncio.run(run()) == (204, None)
 
@@ -93,7 +93,7 @@ class TestWaits:
             asking = asyncio.ensure_future(ask(waits, gone=gone, ticket=ticket(), revision="1"))
             await asyncio.sleep(0.02)
             gone.set()
-            await asyncio.wait_for(asking, 2)
+            await asyncio.wait_for(asking, 30)
             return waits._waiting
 
         assert asyncio.run(run()) == {}

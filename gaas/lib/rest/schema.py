@@ -52,6 +52,7 @@ MEANING = {
     "404": "No such object for this caller.",
     "406": "The answer is not to be had in the media type asked for.",
     "409": "The object is in a state in which this cannot be done.",
+    "410": "What this belongs to is done with.",
     "413": "The body is too large.",
     "415": "The body is in a media type or packing that is not taken.",
     "416": "No such bytes; the detail says which there are, or where to go on.",

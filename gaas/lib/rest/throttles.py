@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle
 
+from gaas.lib.emails import LONGEST, normal_email
 from gaas.lib.errors import DomainError
 from gaas.lib.rest.address import address_group, client_address
 
@@ -107,7 +107,7 @@ class TokenThrottle(WindowThrottle):
     def identity(self, request: Request, view: APIView) -> str | None:
         data = request.data
         email = data.get("email") if isinstance(data, Mapping) else None
-        return f"{address_of(request)} {account_name(email)}"
+        return f"{address_of(request)} {counted_name(email)}"
 
 
 class TokenAddressThrottle(WindowThrottle):
@@ -121,7 +121,7 @@ class TokenAddressThrottle(WindowThrottle):
 
 def count_log_in(*, email: str, meta: Mapping[str, Any]) -> None:
     """Count a log-in on a page with those over the API. Raises TooManyCalls and CannotCount."""
-    count_call("token", meta=meta, name=account_name(email))
+    count_call("token", meta=meta, name=counted_name(email))
     count_call("token_address", meta=meta)
 
 
@@ -138,9 +138,10 @@ def count_call(scope: str, *, meta: Mapping[str, Any], name: str = "") -> None:
         raise TooManyCalls(f"Too many tries. Wait {left} seconds.", headers={"Retry-After": str(left)})
 
 
-def account_name(email: Any) -> str:
-    """Write an address the one way it is counted under."""
-    return unicodedata.normalize("NFKC", email).strip().casefold() if isinstance(email, str) else ""
+def counted_name(email: Any) -> str:
+    """Write an address the one way it is counted under, which is how its account is found."""
+    # No account has a longer one, and what a stranger sends may be a megabyte.
+    return normal_email(email[: LONGEST + 1]) if isinstance(email, str) else ""
 
 
 def address_of(request: Request) -> str:

@@ -92,6 +92,13 @@ def begin(claimed: IdempotencyKey) -> None:
         raise IdempotencyInProgress
 
 
+def hold(claimed: IdempotencyKey, *, now: datetime) -> None:
+    """Say before the transaction that this call is still at work. Raises IdempotencyInProgress as `begin` does."""
+    own = IdempotencyKey.objects.filter(pk=claimed.pk, state=State.RUNNING, holder=claimed.holder)
+    if not own.update(locked_until=_lock_end(now), updated_at=now):
+        raise IdempotencyInProgress
+
+
 def complete(claimed: IdempotencyKey, *, status: int, headers: dict[str, str], body: str | None, now: datetime) -> None:
     """Store the answer in the transaction of the effect; a body of None is one that is never shown again."""
     fields: dict[str, Any] = {"status": status, "headers": headers, "body": body or "", "is_secret": body is None}

@@ -345,7 +345,7 @@ def test_a_slow_holder_is_waited_for_not_doubled(alice, settings):
         def post(self, request):
             request_quota(account=alice.personal_account, gpu_ms=HOUR, by=alice, reason="x")
             is_inside.set()
-            may_go.wait(10)
+            may_go.wait(60)
             return Response({"done": True})
 
     def run():
@@ -356,7 +356,7 @@ def test_a_slow_holder_is_waited_for_not_doubled(alice, settings):
 
     threads = [threading.Thread(target=run) for _ in range(2)]
     threads[0].start()
-    assert is_inside.wait(10)
+    assert is_inside.wait(60)
     # Its lock has run out, but it is alive and has the row.
     time.sleep(0.3)
     threads[1].start()

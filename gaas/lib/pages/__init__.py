@@ -1,0 +1,1 @@
+"""What the server-rendered pages of all apps are built of."""
