@@ -10,7 +10,7 @@ class AccountsConfig(AppConfig):
     verbose_name = "Accounts"
 
     def ready(self) -> None:
-        from accounts import checks  # noqa: F401  registers them
+        from accounts import checks, ledger_news  # noqa: F401  register themselves
         from accounts.models import User
 
         post_save.connect(give_account, sender=User, dispatch_uid="accounts.give_account")

@@ -10,8 +10,9 @@ from django.contrib.auth.base_user import BaseUserManager
 from django.db import models
 from django.db.models import Exists, ExpressionWrapper, F, OuterRef, Q
 
-from accounts.addresses import normal_email
 from accounts.choices import AccountKind, InvitationKind, PaysFrom, QuotaRequestStatus, Role
+from gaas.lib.emails import normal_email
+from gaas.lib.errors import NotFound
 
 
 class UserQuerySet(models.QuerySet):
@@ -75,6 +76,16 @@ class AccountQuerySet(models.QuerySet):
     def under(self, account: Any) -> AccountQuerySet:
         """Keep an account and everything below it."""
         return self.filter(path__startswith=account.path)
+
+    def named(self, pk: Any, *, by: Any = None, attr: str = "account") -> Any:
+        """Give the account that a body names in `attr`; without a name the one that `by` means then.
+
+        Raises NotFound, the same for one that is not among these and one that is nowhere.
+        """
+        account = self.filter(pk=by.default_account.pk if pk is None and by is not None else pk).first()
+        if account is None:
+            raise NotFound("No such account, or not one that you see.", attr=attr)
+        return account
 
     def _held_by(self, user: Any, role: Role) -> Q:
         """Ask for a role here, or for MANAGER and above in an account above.

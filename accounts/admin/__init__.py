@@ -6,6 +6,7 @@ from accounts.admin.quota_requests import QuotaRequestAdmin
 from accounts.admin.registry_logins import RegistryLoginAdmin
 from accounts.admin.token_families import TokenFamilyAdmin
 from accounts.admin.users import GroupAdmin, UserAdmin
+from accounts.admin.webhooks import WebhookAdmin, WebhookDeliveryAdmin
 
 __all__ = [
     "AccountAdmin",
@@ -20,4 +21,6 @@ __all__ = [
     "RegistryLoginAdmin",
     "TokenFamilyAdmin",
     "UserAdmin",
+    "WebhookAdmin",
+    "WebhookDeliveryAdmin",
 ]

@@ -8,7 +8,9 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.enums import ActionVariant
@@ -65,6 +67,7 @@ class AccountAdmin(HistoryAdmin, LeanAdmin):
         "wallet_available",
         "wallet_held",
         "storage",
+        "books",
         "created_at",
         "closed_at",
     )
@@ -199,6 +202,14 @@ class AccountAdmin(HistoryAdmin, LeanAdmin):
         storage = services.storage_of(account)
         return f"{show_bytes(storage.used)} of {show_bytes(storage.quota)}"
 
+    @display(description="In the books")
+    def books(self, account: Account) -> str:
+        """Lead to its balances, and from there to each transfer and what caused it."""
+        address = f"{reverse('admin:ledger_balance_changelist')}?{urlencode({'q': account.owner_key})}"
+        return format_html(
+            '<a class="text-primary-600 dark:text-primary-500 underline" href="{}">Balances and transfers</a>', address
+        )
+
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Read the balances of the whole page at once."""
         changelist = super().get_changelist_instance(request)
@@ -209,7 +220,11 @@ class AccountAdmin(HistoryAdmin, LeanAdmin):
         return changelist
 
     def get_fields(self, request: HttpRequest, obj: Account | None = None) -> tuple[str, ...]:
-        return ("name", "parent", "pays_from") if obj is None else ("name", "parent", "pays_from", *self.shown)
+        if obj is None:
+            return ("name", "parent", "pays_from")
+        may_read_books = request.user.has_perm("ledger.view_balance")
+        shown = [name for name in self.shown if name != "books" or may_read_books]
+        return ("name", "parent", "pays_from", *shown)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> tuple[str, ...]:
         # A new account is an organisation's; where it stands in the tree is settled by its first save.

@@ -7,12 +7,14 @@ from typing import Any
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
+from simple_history.template_utils import HistoricalRecordContextHelper
 from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from accounts import services
 from accounts.models import ApprovalThreshold, BudgetAlert, CapRule, Invitation
+from accounts.models.limits import Limit
 from gaas.lib import clock
 from gaas.lib.admin import HistoryAdmin, ViewOnlyAdmin
 from gaas.lib.reasons import verb_action
@@ -94,8 +96,24 @@ class InvitationAdmin(ViewOnlyAdmin):
         return request.user.has_perm("accounts.change_invitation")
 
 
+class InTheirUnit(HistoricalRecordContextHelper):
+    """Write what changed of a cap or a threshold as people read it: hours or dollars, not the ledger's integers."""
+
+    def prepare_delta_change_value(self, change: Any, value: Any) -> Any:
+        if change.field in ("limit", "above") and isinstance(value, int):
+            return Limit.show(self.record, value)
+        return super().prepare_delta_change_value(change, value)
+
+
+class LimitHistory(HistoryAdmin):
+    """Show how a limit stood, in its own unit."""
+
+    def get_historical_record_context_helper(self, request: HttpRequest, historical_record: Any) -> InTheirUnit:
+        return InTheirUnit(self.model, historical_record)
+
+
 @admin.register(CapRule)
-class CapRuleAdmin(HistoryAdmin, ViewOnlyAdmin):
+class CapRuleAdmin(LimitHistory, ViewOnlyAdmin):
     """Show what parents allow; a cap is set on its account's page."""
 
     list_display = ("account", "__str__", "asset", "period", "updated_at")
@@ -124,7 +142,7 @@ class CapRuleAdmin(HistoryAdmin, ViewOnlyAdmin):
 
 
 @admin.register(ApprovalThreshold)
-class ApprovalThresholdAdmin(HistoryAdmin, ViewOnlyAdmin):
+class ApprovalThresholdAdmin(LimitHistory, ViewOnlyAdmin):
     """Show above what a manager approves first; a threshold is set on its account's page."""
 
     list_display = ("account", "__str__", "asset", "updated_at")

@@ -12,7 +12,7 @@ from rest_framework_simplejwt.tokens import Token
 
 from accounts.api.scopes import needed_scope
 from accounts.models import ApiKey, User
-from accounts.services import keys
+from accounts.services import keys, second_factor
 from accounts.services.tokens import CHALLENGE, LogInRefused, live_log_in
 from gaas.lib.errors import NotAllowed
 from gaas.lib.rest.address import client_address
@@ -57,6 +57,7 @@ class KeyAuthentication(BaseAuthentication):
             raise KeysNotTaken
         if scope not in key.scopes:
             raise ScopeMissing(scope)
+        _refuse_missing_factor(request, key.user)
         return key.user, key
 
     def authenticate_header(self, request: Request) -> str:
@@ -75,12 +76,23 @@ class TokenAuthentication(BaseAuthentication):
         if scheme.lower() != b"bearer":
             return None
         try:
-            return live_log_in(token=credential.strip().decode("latin-1"))
+            user, token = live_log_in(token=credential.strip().decode("latin-1"))
         except LogInRefused as refusal:
             raise AuthenticationFailed(refusal.detail, code=refusal.code) from refusal
+        _refuse_missing_factor(request, user)
+        return user, token
 
     def authenticate_header(self, request: Request) -> str:
         return CHALLENGE["WWW-Authenticate"]
+
+
+def _refuse_missing_factor(request: Request, user: User) -> None:
+    """Raise SecondFactorMissing for staff who need one since they logged in.
+
+    As the pages do; a view with `sets_up_second_factors` is open, or nobody could set one up again.
+    """
+    if not getattr(request.parser_context["view"], "sets_up_second_factors", False):
+        second_factor.refuse_missing(user)
 
 
 class TokenScheme(OpenApiAuthenticationExtension):

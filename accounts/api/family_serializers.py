@@ -8,12 +8,12 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
-from accounts.addresses import check_email
 from accounts.choices import CapPeriod, InvitationKind, PaysFrom, Role
 from accounts.models import CapRule
 from accounts.services.caps import MAX_LIMIT
 from accounts.services.hours import MAX_GRANT_MS
 from gaas.lib.amounts import MICRO, show_hours, show_micro
+from gaas.lib.emails import check_email
 from gaas.lib.rest.fields import HoursField, TextField, UsdField
 from gaas.lib.rest.serializers import StrictSerializer
 
@@ -190,6 +190,34 @@ class CapSerializer(AmountShown):
 
 class ThresholdSerializer(AmountShown):
     amount_of = "above"
+
+
+class LowMarkSetSerializer(LimitSerializer):
+    """Take the amount below which people are told; 0 tells nobody."""
+
+
+class LowMarkSerializer(serializers.Serializer):
+    """Show below what people are told, in its own unit; the other unit's fields are null."""
+
+    asset = serializers.CharField()
+    hours = HoursField(allow_null=True, help_text="Where the asset is GPU.")
+    gpu_ms = serializers.IntegerField(allow_null=True, help_text="Where the asset is GPU.")
+    amount_usd = UsdField(allow_null=True, help_text="Where the asset is USD.")
+    amount_microusd = serializers.IntegerField(allow_null=True, help_text="Where the asset is USD.")
+    is_own = serializers.BooleanField(help_text="The account's; else the platform's, until somebody says otherwise.")
+    is_low = serializers.BooleanField(help_text="Less than that is there, and people were told.")
+
+    def to_representation(self, standing: Any) -> dict[str, Any]:
+        is_hours = standing.asset == "GPU"
+        return {
+            "asset": standing.asset,
+            "hours": show_hours(standing.below) if is_hours else None,
+            "gpu_ms": standing.below if is_hours else None,
+            "amount_usd": None if is_hours else show_micro(standing.below),
+            "amount_microusd": None if is_hours else standing.below,
+            "is_own": standing.is_own,
+            "is_low": standing.is_low,
+        }
 
 
 class RegistryLoginSetSerializer(StrictSerializer):

@@ -6,11 +6,13 @@ from typing import Any
 
 import django_filters
 
-from accounts.addresses import normal_email
 from accounts.choices import AccountKind, QuotaRequestStatus
 from accounts.ledger.models import Transfer
 from accounts.models import Account, QuotaRequest, User
+from gaas.lib.emails import normal_email
 from gaas.lib.rest.filters import MomentFilter, StrictBooleanFilter, StrictFilterSet
+from gaas.outbox.choices import PING, DeliveryStatus, EventType
+from gaas.outbox.models import Webhook, WebhookDelivery
 
 
 class AccountFilter(StrictFilterSet):
@@ -51,3 +53,22 @@ class UserFilter(StrictFilterSet):
 
     def of_address(self, users: Any, name: str, value: str) -> Any:
         return users.filter(email=normal_email(value))
+
+
+class WebhookFilter(StrictFilterSet):
+    account = django_filters.UUIDFilter(field_name="account_id")
+    is_active = StrictBooleanFilter()
+
+    class Meta:
+        model = Webhook
+        fields: list[str] = []
+
+
+class DeliveryFilter(StrictFilterSet):
+    status = django_filters.ChoiceFilter(choices=DeliveryStatus.choices)
+    event = django_filters.ChoiceFilter(choices=[*EventType.choices, (PING, "A trial")])
+    event_id = django_filters.UUIDFilter()
+
+    class Meta:
+        model = WebhookDelivery
+        fields: list[str] = []

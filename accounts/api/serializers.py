@@ -7,12 +7,12 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.addresses import check_email
 from accounts.choices import AccountKind, PaysFrom, QuotaRequestStatus, Role
 from accounts.ledger.models import Transfer
 from accounts.models import User
 from accounts.services.hours import MAX_GRANT_MS
 from gaas.lib.amounts import show_hours, show_micro
+from gaas.lib.emails import check_email
 from gaas.lib.rest.fields import HoursField, StrictBooleanField, TextField, UsdField
 from gaas.lib.rest.serializers import StrictSerializer
 
@@ -35,6 +35,22 @@ class EmailKeySerializer(StrictSerializer):
     """Take a letter's key; the form of the browsable page has the one of the link filled in."""
 
     key = TextField(max_length=1000)
+    password = TextField(
+        max_length=256,
+        trim_whitespace=False,
+        allow_blank=True,
+        required=False,
+        style={"input_type": "password"},
+        help_text="The one that was chosen at the registration.",
+    )
+    new_password = TextField(
+        max_length=256,
+        trim_whitespace=False,
+        allow_blank=True,
+        required=False,
+        style={"input_type": "password"},
+        help_text="In its place, where somebody else registered the address: ends all that the old one set up.",
+    )
 
     def get_initial(self) -> dict[str, Any]:
         request = self.context.get("request")

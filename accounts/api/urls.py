@@ -11,6 +11,7 @@ router = SimpleRouter()
 router.register("accounts", views.AccountViewSet, basename="account")
 router.register("api-keys", views.ApiKeyViewSet, basename="api-key")
 router.register("users", views.UserViewSet, basename="user")
+router.register("webhooks", views.WebhookViewSet, basename="webhook")
 router.register("quota-requests", views.QuotaRequestViewSet, basename="quota-request")
 
 OF_ACCOUNT = "accounts/<uuid:account>"
@@ -26,6 +27,7 @@ urlpatterns = [
     path("auth/password/reset/confirm/", views.ResetConfirmView.as_view(), name="auth-password-reset-confirm"),
     path("auth/password/change/", views.ChangePasswordView.as_view(), name="auth-password-change"),
     path("auth/google/", views.GoogleView.as_view(), name="auth-google"),
+    path("auth/app/v1/", include("accounts.api.app_client.urls")),
     path("auth/logout/", views.LogOutView.as_view(), name="auth-logout"),
     path("users/me/", views.MeView.as_view(), name="users-me"),
     path("invitations/accept/", views.AcceptInvitationView.as_view(), name="invitations-accept"),
@@ -51,7 +53,19 @@ urlpatterns = [
     path(
         f"{OF_ACCOUNT}/thresholds/<uuid:pk>/", views.ThresholdViewSet.as_view({"delete": "destroy"}), name="threshold"
     ),
+    path(f"{OF_ACCOUNT}/low-marks/", views.LowMarkViewSet.as_view(LISTED), name="low-marks"),
     path(f"{OF_ACCOUNT}/registries/", views.RegistryViewSet.as_view(LISTED), name="registries"),
     path(f"{OF_ACCOUNT}/registries/<uuid:pk>/", views.RegistryViewSet.as_view({"delete": "destroy"}), name="registry"),
+    path("webhooks/<uuid:webhook>/deliveries/", views.DeliveryViewSet.as_view({"get": "list"}), name="deliveries"),
+    path(
+        "webhooks/<uuid:webhook>/deliveries/<uuid:pk>/",
+        views.DeliveryViewSet.as_view({"get": "retrieve"}),
+        name="delivery",
+    ),
+    path(
+        "webhooks/<uuid:webhook>/deliveries/<uuid:pk>/redeliver/",
+        views.DeliveryViewSet.as_view({"post": "redeliver"}),
+        name="delivery-redeliver",
+    ),
     path("", include(router.urls)),
 ]

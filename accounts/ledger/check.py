@@ -5,15 +5,19 @@ Other apps register their own under the numbers of docs/ledger.md. `manage.py le
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from django.db import connection
+from django.db.models import Sum
 
 from accounts.ledger import sql, triggers
 from accounts.ledger.choices import BalanceKind
-from accounts.ledger.models import Asset, Balance, BalanceSnapshot, TransferSeal
-from accounts.ledger.services.snapshots import sealed, snapshot_of
+from accounts.ledger.models import Asset, Balance, BalanceSnapshot, Transfer, TransferSeal
+from accounts.ledger.services.snapshots import sealed
 
 # A broken rule seldom breaks once; the first few rows tell as much as all of them.
 SHOWN = 20
@@ -28,6 +32,7 @@ class Result:
     number: int
     title: str
     problems: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 _registered: dict[int, tuple[str, Check]] = {}
@@ -45,14 +50,27 @@ def register(number: int, title: str) -> Callable[[Check], Check]:
     return keep
 
 
-def run(*, only: Container[int] | None = None) -> list[Result]:
-    """Check all invariants, or those of some numbers, in their order and as of one moment."""
+def titles() -> list[str]:
+    """Name every invariant, in the order in which they are checked."""
+    return [f"{number}: {title}" for number, (title, _) in sorted(_registered.items())]
+
+
+def run(*, only: Container[int] | None = None, on_step: Callable[[int, str], None] | None = None) -> list[Result]:
+    """Check all invariants, or those of some numbers, in their order and as of one moment.
+
+    `on_step(done, title)` is called before each; it may not use the connection that reads.
+    """
+    results: list[Result] = []
     with sql.consistent_read():
-        return [
-            Result(number, title, list(check()))
-            for number, (title, check) in sorted(_registered.items())
-            if only is None or number in only
-        ]
+        for number, (title, check) in sorted(_registered.items()):
+            if only is not None and number not in only:
+                continue
+            if on_step is not None:
+                on_step(len(results), title)
+            began = time.perf_counter()
+            problems = list(check())
+            results.append(Result(number, title, problems, round(time.perf_counter() - began, 3)))
+    return results
 
 
 def _rows(statement: str) -> list[tuple]:
@@ -76,13 +94,33 @@ def posted_is_the_sum() -> Iterable[str]:
         """
     ):
         yield f"{key} {kind} has {posted} posted, but its transfers come to {summed}."
-    for balance in Balance.objects.lazy():
-        last: BalanceSnapshot | None = None
-        for snapshot in balance.snapshots.order_by("before"):
-            summed = snapshot_of(balance, last, snapshot.before)
-            if summed != snapshot.posted:
-                yield f"{balance} has {snapshot.posted} in its snapshot of {snapshot.before}, not {summed}."
-            last = snapshot
+    yield from _snapshots_are_sums()
+
+
+def _snapshots_are_sums() -> Iterable[str]:
+    """Follow the platform's balances from one snapshot to the next: all of them by two sums a window."""
+    lazy = {balance.pk: balance for balance in Balance.objects.lazy()}
+    stored: dict[datetime, list[BalanceSnapshot]] = defaultdict(list)
+    for snapshot in BalanceSnapshot.objects.filter(balance__in=lazy).order_by("before"):
+        stored[snapshot.before].append(snapshot)
+    sums = dict.fromkeys(lazy, 0)
+    last: datetime | None = None
+    for before, snapshots in stored.items():
+        window = Transfer.objects.filter(created_at__lt=before)
+        if last is not None:
+            window = window.filter(created_at__gte=last)
+        for side, sign in (("credit_id", 1), ("debit_id", -1)):
+            moved = window.filter(**{f"{side}__in": lazy}).order_by().values_list(side).annotate(sum=Sum("amount"))
+            for balance_id, summed in moved:
+                sums[balance_id] += sign * int(summed)
+        for snapshot in snapshots:
+            if snapshot.posted != sums[snapshot.balance_id]:
+                yield (
+                    f"{lazy[snapshot.balance_id]} has {snapshot.posted} in its snapshot of {before}, "
+                    f"not {sums[snapshot.balance_id]}."
+                )
+                sums[snapshot.balance_id] = snapshot.posted
+        last = before
 
 
 @register(2, "held = open parts of open holds")
@@ -164,11 +202,13 @@ def transfers_stand() -> Iterable[str]:
         yield f"The trigger {name} does not stand."
     last: TransferSeal | None = None
     for seal in TransferSeal.objects.order_by("before"):
-        count, digest = sealed(last, seal.before)
-        if count != seal.count:
-            yield f"Under the seal of {seal.before} there were {seal.count} transfers, now {count}."
-        elif digest != seal.digest:
+        now = sealed(last, seal.before)
+        if now.count != seal.count:
+            yield f"Under the seal of {seal.before} there were {seal.count} transfers, now {now.count}."
+        elif now.digest != seal.digest:
             yield f"Under the seal of {seal.before} a transfer was changed."
+        elif seal.kinds is not None and now.kinds != seal.kinds:
+            yield f"The seal of {seal.before} counts other kinds of transfers than there are under it."
         last = seal
 
 

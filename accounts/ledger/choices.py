@@ -45,3 +45,20 @@ class HoldState(models.TextChoices):
 
 # The kind of a transfer that `reverse` makes.
 REVERSAL = "reversal"
+
+
+class CheckStatus(models.TextChoices):
+    """How a check of the books went."""
+
+    RUNNING = "RUNNING", "Running"
+    CLEAN = "CLEAN", "Clean"
+    BROKEN = "BROKEN", "Broken"
+    FAILED = "FAILED", "Not finished"
+
+
+class CheckSource(models.TextChoices):
+    """Who had the books checked."""
+
+    BEAT = "beat", "By the clock"
+    COMMAND = "command", "By command"
+    PERSON = "person", "By a person"

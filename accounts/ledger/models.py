@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, NoReturn
 
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from accounts.ledger.choices import LIMIT, PLATFORM_PREFIX, AssetKind, HoldState
+from accounts.ledger.choices import LIMIT, PLATFORM_PREFIX, AssetKind, CheckSource, CheckStatus, HoldState
 from accounts.ledger.querysets import BalanceQuerySet, HoldQuerySet, TransferQuerySet
 from gaas.lib.amounts import show_hours, show_micro
 from gaas.lib.ids import uuid7
+from gaas.lib.lifecycle import Lifecycle
 from gaas.lib.rows import Row
 
-__all__ = ["Asset", "Balance", "BalanceSnapshot", "Cap", "Hold", "HoldCap", "Transfer", "TransferSeal"]
+__all__ = ["Asset", "Balance", "BalanceSnapshot", "Cap", "CheckRun", "Hold", "HoldCap", "Transfer", "TransferSeal"]
 
 
 class WrittenByServices(models.Model):
@@ -94,6 +96,11 @@ class Balance(Row, WrittenByServices):
                 name="balance_closed_is_empty",
                 condition=Q(closed_at=None) | Q(posted=None) | Q(posted=0, held=0),
             ),
+        ]
+        # None names posted or held, or each payment would write into it too.
+        indexes = [
+            models.Index(name="balance_by_kind", fields=["kind", "-id"]),
+            models.Index(name="balance_frozen", fields=["-id"], condition=Q(frozen_in=True) | Q(frozen_out=True)),
         ]
 
     def __str__(self) -> str:
@@ -217,6 +224,8 @@ class Transfer(WrittenByServices):
             models.Index(name="transfer_into", fields=["credit", "-id"]),
             models.Index(name="transfer_created", fields=["created_at"]),
             models.Index(name="transfer_ref", fields=["ref"], condition=~Q(ref="")),
+            # The legs of a capture are found by their hold.
+            models.Index(name="transfer_group", fields=["group"], condition=Q(hold=None) & ~Q(group="")),
         ]
 
     def __str__(self) -> str:
@@ -297,6 +306,73 @@ class TransferSeal(Row, WrittenByServices):
     before = models.DateTimeField(unique=True)
     count = models.BigIntegerField()
     digest = models.CharField(max_length=64)
+    # How many of each kind, by the first word of their keys: {"topup payment": 12}. None under seals of before.
+    kinds = models.JSONField(null=True)
 
     def __str__(self) -> str:
         return f"{self.count} transfers before {self.before:%Y-%m-%d %H:%M}"
+
+
+class CheckRun(Row, Lifecycle):
+    """Keep what one check of the books found: `results` is a list of {number, title, seconds, problems}.
+
+    While it runs, whoever runs it writes `done` and `updated_at` every second or so; silence means that it is no more.
+    """
+
+    TRANSITIONS: ClassVar[dict[str, set[str]]] = {
+        CheckStatus.RUNNING: {CheckStatus.CLEAN, CheckStatus.BROKEN, CheckStatus.FAILED},
+        CheckStatus.CLEAN: set(),
+        CheckStatus.BROKEN: set(),
+        CheckStatus.FAILED: set(),
+    }
+    # How long a run may say nothing: before a worker takes it, and from then on.
+    NOT_TAKEN = timedelta(minutes=10)
+    SILENT = timedelta(minutes=1)
+
+    status = models.CharField(max_length=8, choices=CheckStatus, default=CheckStatus.RUNNING, editable=False)
+    source = models.CharField(max_length=8, choices=CheckSource)
+    asked_by = models.CharField(max_length=254, blank=True, default="")
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    done = models.PositiveSmallIntegerField(default=0)
+    of = models.PositiveSmallIntegerField(default=0)
+    doing = models.CharField(max_length=200, blank=True, default="")
+    results = models.JSONField(default=list, blank=True)
+    failure = models.CharField(max_length=500, blank=True, default="")
+
+    class Meta(Row.Meta):
+        constraints = [
+            models.UniqueConstraint(
+                name="check_one_at_a_time", fields=["status"], condition=Q(status=CheckStatus.RUNNING)
+            ),
+            models.CheckConstraint(
+                name="check_ended_has_a_moment",
+                condition=Q(status=CheckStatus.RUNNING, ended_at=None)
+                | (~Q(status=CheckStatus.RUNNING) & Q(ended_at__isnull=False)),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_status_display()}, {self.created_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def seconds(self) -> float | None:
+        """Tell how long it took; None before its end, and where it never began."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds()
+
+    @property
+    def broken(self) -> list[dict[str, Any]]:
+        return [result for result in self.results if result["problems"]]
+
+    def is_silent(self, *, now: datetime) -> bool:
+        """Tell whether a running one has not been heard of for too long."""
+        longest = self.SILENT if self.started_at is not None else self.NOT_TAKEN
+        return self.status == CheckStatus.RUNNING and self.updated_at < now - longest
+
+    def end(self, *, status: str, now: datetime, **fields: Any) -> bool:
+        return self._move_to(status, by=None, now=now, ended_at=now, doing="", **fields)
+
+    def _record_move(self, old: str, new: str, *, by: object | None, reason: str, now: datetime) -> None:
+        """Leave no event: the row says it all, and nothing but the row changed."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
+
+from accounts.ledger.models import Hold, Transfer
+from gaas.lib.retry import is_transient
 
 # A transaction shows up in pg_stat_activity a moment after the clock reading that it starts with.
 MARGIN = timedelta(seconds=5)
@@ -53,3 +59,58 @@ def consistent_read() -> Iterator[None]:
                 yield
             finally:
                 cursor.execute("ROLLBACK")
+
+
+def hold_at_once(made: Hold) -> bool:
+    """Reserve an amount and store its hold by one statement (PostgreSQL, procedures.py); False: nothing was done."""
+    if connection.vendor != "postgresql":
+        return False
+    made.created_at = made.updated_at = timezone.now()
+    values: list[Any] = [made.pk, made.balance_id, made.amount, made.key, made.purpose, made.ref, made.spender]
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT ledger_hold(%s, %s, %s, %s, %s, %s, %s, %s, %s)", [*values, made.expires_at, made.created_at]
+            )
+            stored = bool(cursor.fetchone()[0])
+    except OperationalError as error:
+        if connection.in_atomic_block or not is_transient(error):
+            raise
+        return False
+    # As bulk_create leaves it.
+    made._state.adding, made._state.db = not stored, connection.alias
+    return stored
+
+
+def capture_at_once(*, hold_id: UUID, legs: Sequence[Transfer], final: bool, actor: str) -> bool:
+    """Pay the legs out of a hold by one statement (PostgreSQL, procedures.py); False where nothing was done.
+
+    The legs need their key, kind, credit, amount, ref and memo; the rest of their fields is filled in.
+    """
+    if connection.vendor != "postgresql":
+        return False
+    # One text instead of an array for each column: it takes the driver a tenth of the time.
+    told = json.dumps([_told(leg) for leg in legs])
+    try:
+        # Somebody's transaction must outlive an error of this statement; alone it is its own.
+        with transaction.atomic() if connection.in_atomic_block else nullcontext(), connection.cursor() as cursor:
+            cursor.execute("SELECT * FROM ledger_capture(%s, %s::jsonb, %s, %s)", [hold_id, told, final, actor])
+            payer, asset, hold_key, at = cursor.fetchone()
+    except IntegrityError:
+        return False
+    except OperationalError as error:
+        if not is_transient(error):
+            raise
+        return False
+    if payer is None:
+        return False
+    for leg in legs:
+        leg.debit_id, leg.asset_id, leg.hold_id, leg.group, leg.actor = payer, asset, hold_id, hold_key, actor
+        leg.effective_at = leg.created_at = at
+        leg._state.adding, leg._state.db = False, connection.alias
+    return True
+
+
+def _told(leg: Transfer) -> dict[str, object]:
+    said = {"id": str(leg.pk), "key": leg.key, "kind": leg.kind, "credit": str(leg.credit_id)}
+    return said | {"amount": leg.amount, "ref": leg.ref, "memo": leg.memo}

@@ -78,6 +78,12 @@ class Migration(migrations.Migration):
                 "verbose_name": "user",
                 "ordering": ["-id"],
                 "abstract": False,
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("email", django.db.models.functions.text.Lower("email"))),
+                        name="user_email_is_lower_case",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -129,6 +135,26 @@ class Migration(migrations.Migration):
                 "verbose_name": "account",
                 "ordering": ["-id"],
                 "abstract": False,
+                "indexes": [
+                    models.Index(fields=["kind", "-id"], name="account_kind"),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("kind", "PERSON"), ("person__isnull", False)),
+                            models.Q(models.Q(("kind", "PERSON"), _negated=True), ("person__isnull", True)),
+                            _connector="OR",
+                        ),
+                        name="account_person_has_a_person",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("parent__isnull", False), ("pays_from", "SELF"), _connector="OR"),
+                        name="account_root_pays_for_itself",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("kind", "PLATFORM")), fields=("kind",), name="account_one_platform"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -169,6 +195,9 @@ class Migration(migrations.Migration):
                 "verbose_name": "membership",
                 "ordering": ["-id"],
                 "abstract": False,
+                "constraints": [
+                    models.UniqueConstraint(fields=("user", "account"), name="membership_once"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -228,6 +257,31 @@ class Migration(migrations.Migration):
                 "verbose_name": "quota request",
                 "ordering": ["-id"],
                 "abstract": False,
+                "indexes": [
+                    models.Index(fields=["status", "-id"], name="quota_request_status"),
+                    models.Index(fields=["account", "-id"], name="quota_request_account"),
+                ],
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("gpu_ms__gt", 0)), name="quota_request_asks_for_some"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(
+                                ("granted_ms__gt", 0), ("granted_ms__lte", models.F("gpu_ms")), ("status", "APPROVED")
+                            ),
+                            models.Q(models.Q(("status", "APPROVED"), _negated=True), ("granted_ms__isnull", True)),
+                            _connector="OR",
+                        ),
+                        name="quota_request_grants_at_most_what_was_asked",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("decided_at__isnull", True), ("status", "PENDING")),
+                            models.Q(models.Q(("status", "PENDING"), _negated=True), ("decided_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="quota_request_decided_has_a_moment",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -256,80 +310,5 @@ class Migration(migrations.Migration):
                 "ordering": ["-id"],
                 "abstract": False,
             },
-        ),
-        migrations.AddConstraint(
-            model_name="user",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("email", django.db.models.functions.text.Lower("email"))),
-                name="user_email_is_lower_case",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="account",
-            index=models.Index(fields=["kind", "-id"], name="account_kind"),
-        ),
-        migrations.AddConstraint(
-            model_name="account",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("kind", "PERSON"), ("person__isnull", False)),
-                    models.Q(models.Q(("kind", "PERSON"), _negated=True), ("person__isnull", True)),
-                    _connector="OR",
-                ),
-                name="account_person_has_a_person",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="account",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("parent__isnull", False), ("pays_from", "SELF"), _connector="OR"),
-                name="account_root_pays_for_itself",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="account",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("kind", "PLATFORM")), fields=("kind",), name="account_one_platform"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="membership",
-            constraint=models.UniqueConstraint(fields=("user", "account"), name="membership_once"),
-        ),
-        migrations.AddIndex(
-            model_name="quotarequest",
-            index=models.Index(fields=["status", "-id"], name="quota_request_status"),
-        ),
-        migrations.AddIndex(
-            model_name="quotarequest",
-            index=models.Index(fields=["account", "-id"], name="quota_request_account"),
-        ),
-        migrations.AddConstraint(
-            model_name="quotarequest",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("gpu_ms__gt", 0)), name="quota_request_asks_for_some"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="quotarequest",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("granted_ms__gt", 0), ("granted_ms__lte", models.F("gpu_ms")), ("status", "APPROVED")),
-                    models.Q(models.Q(("status", "APPROVED"), _negated=True), ("granted_ms__isnull", True)),
-                    _connector="OR",
-                ),
-                name="quota_request_grants_at_most_what_was_asked",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="quotarequest",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("decided_at__isnull", True), ("status", "PENDING")),
-                    models.Q(models.Q(("status", "PENDING"), _negated=True), ("decided_at__isnull", False)),
-                    _connector="OR",
-                ),
-                name="quota_request_decided_has_a_moment",
-            ),
         ),
     ]

@@ -1,6 +1,6 @@
 from django.db import migrations
 
-from accounts.addresses import normal_email
+from gaas.lib.emails import normal_email
 
 
 def write_plainly(apps, schema_editor):

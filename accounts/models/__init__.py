@@ -3,6 +3,7 @@ from accounts.models.api_key import ApiKey
 from accounts.models.budget_alert import BudgetAlert
 from accounts.models.invitation import Invitation
 from accounts.models.limits import ApprovalThreshold, CapRule
+from accounts.models.low_mark import LowMark
 from accounts.models.membership import Membership
 from accounts.models.quota_request import QuotaRequest
 from accounts.models.registry_login import RegistryLogin
@@ -17,6 +18,7 @@ __all__ = [
     "BudgetAlert",
     "CapRule",
     "Invitation",
+    "LowMark",
     "Membership",
     "QuotaRequest",
     "RegistryLogin",

@@ -32,9 +32,12 @@ class Account(Row):
     path = models.CharField(max_length=320, unique=True, editable=False)
     pays_from = models.CharField(max_length=6, choices=PaysFrom, default=PaysFrom.SELF)
     closed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    is_listened = models.BooleanField(
+        default=False, editable=False, help_text="A webhook may hear of it; where it is false none does."
+    )
 
     objects = AccountQuerySet.as_manager()
-    history = kept_history(without=("path",))
+    history = kept_history(without=("path", "is_listened"))
 
     class Meta(Row.Meta):
         verbose_name = "account"
@@ -72,6 +75,8 @@ class Account(Row):
         if self._state.adding:
             above = self.parent.path if self.parent is not None else "/"
             self.path = f"{above}{self.pk}/"
+            # Who hears of all below an account hears of what is new there.
+            self.is_listened = self.is_listened or (self.parent is not None and self.parent.is_listened)
             if self.depth > MAX_DEPTH:
                 raise ValidationError({"parent": f"An account tree has at most {MAX_DEPTH} levels."})
         super().save(*args, **kwargs)

@@ -8,9 +8,9 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models.functions import Lower
 
-from accounts.addresses import check_email, normal_email
 from accounts.querysets import UserManager
 from gaas.audit.services import record
+from gaas.lib.emails import check_email, normal_email
 from gaas.lib.errors import Conflict, NotAllowed
 from gaas.lib.rows import Row
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import context
+from allauth.core.internal.httpkit import is_headless_request
+from allauth.headless.adapter import DefaultHeadlessAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
 from cryptography.fernet import Fernet
 from django.conf import settings
@@ -17,23 +19,11 @@ from django.shortcuts import redirect
 
 from accounts.models import User
 from accounts.pages.next import is_safe
-from accounts.services import lockout
+from accounts.services import app_log_in, lockout, security_keys
 from accounts.services.register import EmailNotVerified, check_verified
-from gaas.audit.services import record
-from gaas.lib import clock
-from gaas.lib.ids import uuid7
+from accounts.services.tokens import WrongLogIn
 from gaas.lib.rest.address import client_address
 from gaas.lib.rest.throttles import count_log_in
-from gaas.outbox import services as outbox
-
-# What is written to a person when a way into their account changes, by the name that allauth has for it.
-NOTICES = {
-    "mfa/email/totp_activated": "An authenticator app was set up for your account",
-    "mfa/email/totp_deactivated": "The authenticator app was taken off your account",
-    "mfa/email/webauthn_added": "A security key was added to your account",
-    "mfa/email/webauthn_removed": "A security key was taken off your account",
-    "mfa/email/recovery_codes_generated": "New recovery codes were made for your account",
-}
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -42,15 +32,27 @@ class AccountAdapter(DefaultAccountAdapter):
     def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
         """Give the user of address and password. Raises what the throttle and the lock-out raise."""
         email = str(credentials.get("email") or "")
-        count_log_in(email=email, meta=request.META)
+        if not getattr(request, "log_in_is_counted", False):
+            count_log_in(email=email, meta=request.META)
         lockout.check(email=email, request=request)
-        return authenticate(request, username=email, password=credentials.get("password"))
+        user: User | None = authenticate(request, username=email, password=credentials.get("password"))
+        if user is None and is_headless_request(request) and not request.user.is_authenticated:
+            raise WrongLogIn
+        return user
 
     def reauthenticate(self, user: Any, password: str) -> bool:
         """Tell whether this is the user's password, which is asked for again before something delicate."""
         return self.authenticate(context.request, email=user.email, password=password) == user
 
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        """Open no sign-up of allauth's own: there is ours."""
+        return False
+
     def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:
+        if is_headless_request(request):
+            # What else an account must have is asked for once all factors are proven, as by auth/token.
+            app_log_in.begin(request=request, user=user)
+            return None
         response = super().pre_login(request, user, **kwargs)
         if response is not None:
             return response
@@ -59,6 +61,17 @@ class AccountAdapter(DefaultAccountAdapter):
         except EmailNotVerified:
             return redirect("account_verify_email_first")
         return None
+
+    def login(self, request: HttpRequest, user: Any) -> None:
+        """Log a browser in; an app gets tokens in place of a session."""
+        if is_headless_request(request):
+            app_log_in.finish(request=request, user=user)
+        else:
+            super().login(request, user)
+
+    def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
+        # An app's answer is made by the view, once, since making it begins a log-in.
+        return HttpResponse() if is_headless_request(request) else super().post_login(request, user, **kwargs)
 
     def is_safe_url(self, url: str | None) -> bool:
         return is_safe(url)
@@ -81,27 +94,17 @@ class AccountAdapter(DefaultAccountAdapter):
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Post nothing of allauth's own: each letter of ours has its verb."""
 
-    def send_notification_mail(
-        self, template_prefix: str, user: Any, context: dict[str, Any] | None = None, email: str | None = None
-    ) -> None:
-        """Tell a person, and the record, that a way into their account changed."""
-        what = NOTICES.get(template_prefix)
-        if what is None:
-            return
-        record(action=f"second_factor.{template_prefix.removeprefix('mfa/email/')}", obj=user, by=user)
-        outbox.post(
-            to=user.email,
-            subject=f"GaaS: {what[0].lower()}{what[1:]}",
-            template="mail/security_notice.txt",
-            context={
-                "user": user,
-                "what": what,
-                "at": clock.now(),
-                "address": client_address(self.request.META),
-                "base_url": settings.BASE_URL,
-            },
-            key=f"notice:{uuid7()}",
-        )
+
+class AppAdapter(DefaultHeadlessAdapter):
+    """Tell an app who its user is."""
+
+    def serialize_user(self, user: Any) -> dict[str, Any]:
+        return {
+            "id": str(user.pk),
+            "display": user.get_short_name(),
+            "email": user.email,
+            "has_usable_password": user.has_usable_password(),
+        }
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):
@@ -112,6 +115,10 @@ class SecondFactorAdapter(DefaultMFAAdapter):
 
     def decrypt(self, encrypted_text: str) -> str:
         return _sealer().decrypt(encrypted_text.encode()).decode()
+
+    def get_public_key_credential_rp_entity(self) -> dict[str, str]:
+        """Bind keys to this platform's own address; allauth would bind them to whatever host is asked for."""
+        return {"id": security_keys.rp_id(), "name": "GaaS"}
 
 
 def _sealer() -> Fernet:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
-from django.core.paginator import Page, Paginator
-from django.db.models import Case, F, QuerySet, Value, When
+from django.db.models import Case, F, Value, When
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404
 from django.urls import reverse
 
 from accounts import services
 from accounts.choices import AccountKind, CapPeriod, PaysFrom, Role
 from accounts.models import Account, ApprovalThreshold, CapRule, Invitation
 from accounts.pages import family_forms as forms
-from accounts.pages.board import Board
-from accounts.services.authority import is_clerk
+from accounts.pages.of_account import OfAccount, describe, url
 from accounts.services.organisations import came_by_consent
 from gaas.lib import clock
+from gaas.lib.pages.board import Board, page_of
 from gaas.lib.rest.throttles import count_call
 
-ROWS = 25
 MOST_LETTERS = 100
 OPEN_FIRST = F("closed_at").asc(nulls_first=True)
 
@@ -52,71 +48,6 @@ class Accounts(Board):
         )
 
 
-class OfAccount(Board):
-    """Find the account of the path, and say what its visitor may do there."""
-
-    @cached_property
-    def account(self) -> Account:
-        seen = Account.objects.visible_to(self.request.user).select_related("parent")
-        return get_object_or_404(seen, pk=self.kwargs["pk"])
-
-    @cached_property
-    def role(self) -> Role | None:
-        return self.account.role_among(self._roles)
-
-    @cached_property
-    def role_above(self) -> Role | None:
-        return self.account.parent.role_among(self._roles) if self.account.parent else None
-
-    @property
-    def may_manage(self) -> bool:
-        return self._is_clerk or (self.role is not None and self.role >= Role.MANAGER)
-
-    @property
-    def may_own(self) -> bool:
-        return self._is_clerk or self.role == Role.OWNER
-
-    @property
-    def may_share(self) -> bool:
-        """Tell whether one gives the account what its parent has; no staff does that for others."""
-        return self.role_above is not None and self.role_above >= Role.MANAGER
-
-    @property
-    def _owns_above(self) -> bool:
-        return self.account.kind == AccountKind.PERSON and self.role_above == Role.OWNER
-
-    @property
-    def may_limit(self) -> bool:
-        return self._is_clerk or (self.may_share if self.account.parent else self.role == Role.OWNER)
-
-    @property
-    def parent_seen(self) -> Account | None:
-        """Give the account above to whom may see it, and to others nothing of it."""
-        above = self.account.parent
-        if above is None or self.role_above is not None or self.request.user.has_perm("accounts.view_account"):
-            return above
-        return None
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(
-            account=self.account,
-            role=self.role,
-            parent_seen=self.parent_seen,
-            may_manage=self.may_manage and self.account.closed_at is None,
-            may_own=self.may_own and self.account.closed_at is None,
-            **kwargs,
-        )
-
-    @cached_property
-    def _roles(self) -> dict[Any, str]:
-        lineage = [self.account.pk, *self.account.ancestor_ids]
-        return dict(self.request.user.memberships.filter(account__in=lineage).values_list("account_id", "role"))
-
-    @cached_property
-    def _is_clerk(self) -> bool:
-        return is_clerk(self.request.user)
-
-
 class OneAccount(OfAccount):
     """Show what an account has and what bounds it; whoever manages its parent shares and sets limits here."""
 
@@ -131,6 +62,7 @@ class OneAccount(OfAccount):
         forms.PaysFromForm,
         forms.RenameForm,
         forms.UnlinkForm,
+        forms.SetLowMarkForm,
     )
 
     def do_fund(self, form: forms.FundForm) -> HttpResponse:
@@ -170,6 +102,15 @@ class OneAccount(OfAccount):
         thresholds = ApprovalThreshold.objects.filter(account=self.account).select_related("account__parent")
         services.remove_threshold(threshold=self.row(form, thresholds), by=self.request.user)
         return self.done("The threshold is removed.")
+
+    def do_set_low_mark(self, form: forms.SetLowMarkForm) -> HttpResponse:
+        services.set_low_mark(
+            account=self.account,
+            asset=form.cleaned_data["asset"],
+            below=form.cleaned_data["amount"],
+            by=self.request.user,
+        )
+        return self.done("Noted. A letter comes each time it falls below that.")
 
     def do_set_pays_from(self, form: forms.PaysFromForm) -> HttpResponse:
         services.set_pays_from(account=self.account, by=self.request.user, **form.cleaned_data)
@@ -222,6 +163,9 @@ class OneAccount(OfAccount):
             may_choose_payer=is_open and above is not None and self._may_choose_payer,
             may_unlink=is_open and above is not None and (self.may_own or self._owns_above),
             unlink=self.form(forms.UnlinkForm),
+            storage=services.storage_of(account),
+            low_marks=services.marks_of(account),
+            set_low_mark=self.form(forms.SetLowMarkForm),
             rename=self.form(forms.RenameForm, name=account.name),
             **kwargs,
         )
@@ -272,22 +216,3 @@ class Children(OfAccount):
         for letter in letters:
             letter.form = self.form(forms.WithdrawForm, letter.pk)
         return letters
-
-
-def url(account: Account) -> str:
-    return reverse("account", args=[account.pk])
-
-
-def page_of(rows: QuerySet, number: str | None) -> Page:
-    """Give one page of rows; a number that is none leads to the nearest page there is."""
-    return Paginator(rows, ROWS).get_page(number)
-
-
-def describe(accounts: Any, roles: dict[Any, str]) -> None:
-    """Put on each account what it can spend and its visitor's role, in two queries for all."""
-    balances = services.balances_of_each(accounts)
-    for account in accounts:
-        account.balances = balances[account.pk]
-        account.hours_total = account.balances.hours_available + account.balances.hours_held
-        account.wallet_total = account.balances.wallet_available + account.balances.wallet_held
-        account.role = account.role_among(roles)

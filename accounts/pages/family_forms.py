@@ -6,13 +6,13 @@ from typing import Any
 
 from django import forms
 
-from accounts.addresses import check_email
 from accounts.choices import CapPeriod, PaysFrom, Role
-from accounts.pages.board import MovingForm, VerbForm
-from accounts.pages.fields import ASSETS, RuledField, amount_field, read_amount
 from accounts.services.caps import MAX_LIMIT
 from accounts.services.hours import MAX_GRANT_MS
 from gaas.lib.amounts import MICRO
+from gaas.lib.emails import check_email
+from gaas.lib.pages.board import MovingForm, VerbForm
+from gaas.lib.pages.fields import ASSETS, RuledField, amount_field, read_amount
 from gaas.lib.rest.fields import TextField
 
 MOST_MOVED = {"GPU": MAX_GRANT_MS, "USD": 1_000_000_000 * MICRO}
@@ -85,6 +85,10 @@ class RemoveCapForm(VerbForm):
 
 class SetThresholdForm(LimitForm):
     verb, button = "set_threshold", "Set the threshold"
+
+
+class SetLowMarkForm(LimitForm):
+    verb, button = "set_low_mark", "Tell us then"
 
 
 class RemoveThresholdForm(VerbForm):

@@ -12,9 +12,9 @@ from allauth.mfa.webauthn.forms import AddWebAuthnForm, AuthenticateWebAuthnForm
 from django import forms
 from django.core.exceptions import ValidationError
 
-from accounts.addresses import check_email
+from accounts.credentials import AnyCredential
 from accounts.services import second_factor
-from gaas.lib.errors import DomainError
+from gaas.lib.emails import check_email
 
 LONGEST_PASSWORD = 256
 
@@ -81,6 +81,20 @@ class KeyForm(forms.Form):
     key = forms.CharField(max_length=1000, widget=forms.HiddenInput)
 
 
+class ProveForm(KeyForm):
+    """Tell who registered from who only reads the mail."""
+
+    password = password_field("Password", autocomplete="current-password", help_text="If you registered here.")
+    new_password = password_field(
+        "Or a new password", autocomplete="new-password", help_text=f"If you did not, or do not know it. {STRONG}"
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("password", "new_password"):
+            self.fields[name].required = False
+
+
 class ResetForm(forms.Form):
     uid = forms.CharField(max_length=64, widget=forms.HiddenInput)
     token = forms.CharField(max_length=128, widget=forms.HiddenInput)
@@ -100,6 +114,10 @@ class _OneCode(forms.Form):
     authenticator: Authenticator
     user: Any
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["code"].widget.attrs["autofocus"] = True
+
     def clean_code(self) -> str:
         code: str = self.cleaned_data["code"]
         try:
@@ -118,34 +136,15 @@ class CodeAgainForm(_OneCode, ReauthenticateForm):
     """Ask for it again before something delicate."""
 
 
-class _AnyCredential(forms.Form):
-    """Take whatever a browser sends for a security key's answer; its library stumbles over some of it."""
-
-    def _clean_fields(self) -> None:
-        self._guarded(super()._clean_fields)  # type: ignore[misc]
-
-    def clean(self) -> Any:
-        return self._guarded(super().clean)
-
-    @staticmethod
-    def _guarded(clean: Any) -> Any:
-        try:
-            return clean()
-        except (ValidationError, DomainError):
-            raise
-        except Exception as fault:
-            raise ValidationError("This is no answer of a security key. Try again.") from fault
-
-
-class AddKeyForm(_AnyCredential, AddWebAuthnForm):
+class AddKeyForm(AnyCredential, AddWebAuthnForm):
     """Ask for the name of a security key, and for the key."""
 
     name = forms.CharField(label="Name", max_length=100, required=False)
 
 
-class KeyFactorForm(_AnyCredential, AuthenticateWebAuthnForm):
+class KeyFactorForm(AnyCredential, AuthenticateWebAuthnForm):
     """Ask for a security key while logging in."""
 
 
-class KeyAgainForm(_AnyCredential, ReauthenticateWebAuthnForm):
+class KeyAgainForm(AnyCredential, ReauthenticateWebAuthnForm):
     """Ask for it again before something delicate."""

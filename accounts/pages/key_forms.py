@@ -8,10 +8,10 @@ from typing import Any
 from django import forms
 
 from accounts.choices import CapPeriod, Scope
-from accounts.pages.board import VerbForm
 from accounts.pages.family_forms import PERIODS
-from accounts.pages.fields import LinesField, RuledField, amount_field, read
 from gaas.lib import clock
+from gaas.lib.pages.board import VerbForm
+from gaas.lib.pages.fields import LinesField, RuledField, amount_field, read
 from gaas.lib.rest.fields import HoursField, NetworkField, TextField, UsdField
 
 MAX_NETWORKS = 50

@@ -9,12 +9,10 @@ from django.http import HttpResponse
 from accounts.choices import CapPeriod
 from accounts.models import Account, ApiKey
 from accounts.pages import key_forms as forms
-from accounts.pages.board import Board
-from accounts.pages.family import page_of
 from accounts.pages.family_forms import PERIODS
 from accounts.services import keys
 from gaas.lib import clock
-from gaas.lib.errors import NotFound
+from gaas.lib.pages.board import Board, page_of
 
 MOST_ACCOUNTS = 200
 
@@ -29,8 +27,10 @@ class Keys(Board):
     kinds = (forms.CreateKeyForm, forms.RotateKeyForm, forms.RevokeKeyForm)
 
     def do_create_key(self, form: forms.CreateKeyForm) -> HttpResponse:
-        terms = {**form.cleaned_data, "account": self._account(form.cleaned_data["account"])}
+        terms = {**form.cleaned_data}
         del terms["expires_on"]
+        if terms["account"] is not None:
+            terms["account"] = Account.objects.of_member(self.request.user).named(terms["account"])
         made = keys.create_key(user=self.request.user, now=clock.now(), expires_at=form.expires_at, **terms)
         return self._told(*made)
 
@@ -50,14 +50,6 @@ class Keys(Board):
 
     def _mine(self) -> Any:
         return ApiKey.objects.visible_to(self.request.user).select_related("user", "account")
-
-    def _account(self, pk: Any) -> Account | None:
-        if pk is None:
-            return None
-        account = Account.objects.of_member(self.request.user).filter(pk=pk).first()
-        if account is None:
-            raise NotFound("No such account, or not one that you are in.", attr="account")
-        return account
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         now = clock.now()

@@ -19,11 +19,12 @@ from accounts import services
 from accounts.choices import InvitationKind, Role
 from accounts.models import Account, Invitation, Membership
 from accounts.pages import family_forms as forms
-from accounts.pages.family import OfAccount, page_of, url
 from accounts.pages.link_form import LinkForm
+from accounts.pages.of_account import OfAccount, url
 from accounts.pages.views import INVITATION
 from gaas.lib import clock
 from gaas.lib.errors import DomainError
+from gaas.lib.pages.board import page_of
 from gaas.lib.rest.throttles import count_call
 
 MOST_INVITATIONS = 100

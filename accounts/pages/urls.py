@@ -5,7 +5,7 @@ from __future__ import annotations
 from allauth.account import views as allauth
 from django.urls import include, path
 
-from accounts.pages import family, google, keys, log_ins, members, views
+from accounts.pages import family, google, keys, log_ins, members, views, webhooks
 
 urlpatterns = [
     path("", log_ins.Overview.as_view(), name="account_overview"),
@@ -30,5 +30,7 @@ urlpatterns = [
     path("<uuid:pk>/", family.OneAccount.as_view(), name="account"),
     path("<uuid:pk>/members/", members.Members.as_view(), name="account_members"),
     path("<uuid:pk>/children/", family.Children.as_view(), name="account_children"),
-    path("2fa/", include("allauth.mfa.urls")),
+    path("<uuid:pk>/webhooks/", webhooks.Webhooks.as_view(), name="account_webhooks"),
+    path("<uuid:pk>/webhooks/<uuid:webhook>/", webhooks.OneWebhook.as_view(), name="account_webhook"),
+    path("2fa/", include("accounts.pages.second_factors")),
 ]

@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
+from django.utils.functional import cached_property
 from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
@@ -23,11 +24,12 @@ from django.views.generic import FormView, TemplateView
 
 from accounts import services
 from accounts.pages import next as next_page
-from accounts.pages.forms import ChangeForm, EmailForm, KeyForm, ResetForm, SignUpForm
+from accounts.pages.forms import ChangeForm, EmailForm, KeyForm, ProveForm, ResetForm, SignUpForm
 from accounts.services import passwords
 from accounts.services.register import ask_verification
 from gaas.lib import clock
 from gaas.lib.errors import DomainError
+from gaas.lib.ids import uuid7
 from gaas.lib.rest.throttles import count_call
 
 # What is said above the form to sign up, by REGISTRATION.
@@ -41,6 +43,8 @@ LEADS = {
 
 # Under which a browser's session keeps the invitation that waits for a confirmed address.
 INVITATION = "invitation"
+# And this whom it registered.
+REGISTERED = "registered"
 
 
 def join_path(invitation: str) -> str:
@@ -87,6 +91,8 @@ class Page(Refusable, FormView):
     title = ""
     lead = ""
     button = ""
+    # Where else to go from the form: the name of a page, and words.
+    other: tuple[str, str] | None = None
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         next_page.check(request)
@@ -109,7 +115,7 @@ class Page(Refusable, FormView):
         return render(self.request, "accounts/said.html", {"title": title, "lead": lead, "go_on": go_on})
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        words = {"title": self.title, "lead": self.lead, "button": self.button}
+        words = {"title": self.title, "lead": self.lead, "button": self.button, "other": self.other}
         return super().get_context_data(**{**words, **kwargs})
 
 
@@ -131,7 +137,9 @@ class SignUp(Page):
         )
 
     def act(self, form: Any) -> HttpResponse:
-        services.register(**form.cleaned_data)
+        made = services.register(**form.cleaned_data)
+        # Kept either way, so that the answer tells nothing: who registers here confirms here by a press of a button.
+        self.request.session[REGISTERED] = str(made.pk) if made else str(uuid7())
         ready = f"If {form.cleaned_data['email']} was free, its account is ready now."
         if invitation := form.cleaned_data["invitation"]:
             to = f"{reverse('account_login')}?{urlencode({REDIRECT_FIELD_NAME: join_path(invitation)})}"
@@ -151,6 +159,29 @@ class VerifyEmail(Page):
     title = "Confirm your address"
     lead = "Press the button to confirm that this address is yours."
     button = "Confirm"
+    other = ("account_ask_verification", "Ask for a new letter")
+
+    @cached_property
+    def known(self) -> set[str]:
+        """Give the ids of users whom this browser is known to belong to."""
+        return {str(self.request.user.pk), self.request.session.get(REGISTERED, "")}
+
+    def get_form_class(self) -> type[Form]:
+        """Ask for a password where the letter is read by somebody who is not known to have registered."""
+        try:
+            owner = services.owner_of_key((self.request.POST or self.request.GET).get("key", ""))
+        except DomainError:
+            return KeyForm  # which is told so
+        return KeyForm if owner.email_verified_at or str(owner.pk) in self.known else ProveForm
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context = super().get_context_data(**kwargs)
+        if isinstance(context["form"], ProveForm):
+            context["lead"] = (
+                "An account was made with this address. If you made it, give its password. If somebody else did, set a "
+                "new one: the account is yours then, and their password, log-ins, keys and second factors are void."
+            )
+        return context
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if not request.GET.get("key"):
@@ -161,7 +192,8 @@ class VerifyEmail(Page):
         return {"key": self.request.GET.get("key", "")}
 
     def act(self, form: Any) -> HttpResponse:
-        email = services.verify_email(now=clock.now(), **form.cleaned_data)
+        given = form.cleaned_data
+        email = services.verify_email(known=self.known, request=self.request, now=clock.now(), **given)
         invitation = self.request.session.pop(INVITATION, "")
         go_on = (join_path(invitation), "On to the invitation") if invitation else (reverse("landing"), "Go on")
         return self.say("Confirmed", f"{email} is confirmed. Thank you.", go_on=go_on)
@@ -199,6 +231,9 @@ class AskReset(Page):
     lead = "We send you a letter with a link by which you set it."
     button = "Send the letter"
 
+    def get_initial(self) -> dict[str, Any]:
+        return {"email": getattr(self.request.user, "email", "")}
+
     def act(self, form: Any) -> HttpResponse:
         passwords.ask_reset(now=clock.now(), **form.cleaned_data)
         return self.say(
@@ -214,6 +249,7 @@ class ConfirmReset(Page):
     title = "Set a new password"
     lead = "All that is logged in by the old one is logged out then."
     button = "Set the password"
+    other = ("account_reset_password", "Ask for a new letter")
 
     def get_initial(self) -> dict[str, Any]:
         return {name: self.request.GET.get(name, "") for name in ("uid", "token")}
@@ -229,6 +265,13 @@ class ChangePassword(LoginRequiredMixin, Page):
     title = "Change your password"
     lead = "You are logged out everywhere then, here too."
     button = "Change it"
+    other = ("account_reset_password", "Forgotten it? Set a new one by mail")
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Lead who has no password to the letter by which they get one."""
+        if request.user.is_authenticated and not request.user.has_usable_password():
+            return redirect("account_reset_password")
+        return super().dispatch(request, *args, **kwargs)
 
     def act(self, form: Any) -> HttpResponse:
         passwords.change(user=self.request.user, request=self.request, now=clock.now(), **form.cleaned_data)

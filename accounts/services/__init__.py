@@ -38,6 +38,7 @@ from accounts.services.hours import (
     wallet_balance,
 )
 from accounts.services.links import accept_link, invite_child
+from accounts.services.low_marks import marks_of, set_low_mark, standing_of
 from accounts.services.members import (
     BadInvitation,
     accept_invitation,
@@ -59,7 +60,14 @@ from accounts.services.organisations import (
     set_pays_from,
 )
 from accounts.services.quota_requests import approve_quota_request, reject_quota_request, request_quota
-from accounts.services.register import BadKey, RegistrationClosed, WeakPassword, register, verify_email
+from accounts.services.register import (
+    BadKey,
+    RegistrationClosed,
+    WeakPassword,
+    owner_of_key,
+    register,
+    verify_email,
+)
 from accounts.services.registries import registry_login, remove_registry_login, set_registry_login
 from accounts.services.storage import (
     Storage,
@@ -108,8 +116,10 @@ __all__ = [
     "hours_balance",
     "invite",
     "invite_child",
+    "marks_of",
     "move_account",
     "open_personal_account",
+    "owner_of_key",
     "reclaim",
     "reclaimable_of_each",
     "register",
@@ -126,11 +136,13 @@ __all__ = [
     "reserve_storage",
     "revoke_invitation",
     "set_cap",
+    "set_low_mark",
     "set_pays_from",
     "set_registry_login",
     "set_storage_quota",
     "set_threshold",
     "spending_of",
+    "standing_of",
     "storage_of",
     "storage_of_each",
     "thresholds_over",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
+from django.db.models import Q
+
 from accounts import sql
 from accounts.choices import PaysFrom, Role
 from accounts.models import Account, User
@@ -81,6 +85,11 @@ def kept_lineage(account: Account) -> list[Account]:
     return [found[pk] for pk in wanted]
 
 
+def kept_in_place(*accounts: UUID) -> dict[UUID, Account]:
+    """Give accounts as they are now, kept in place by a shared lock. Locks: accounts by ascending id."""
+    return {row.pk: row for row in sql.keep_in_place(sorted(accounts))}
+
+
 def payer_among(lineage: list[Account]) -> Account:
     """Do as Account.payer by rows that were read before, the root first."""
     return next(row for row in reversed(lineage) if row.pays_from == PaysFrom.SELF or row.parent_id is None)
@@ -90,6 +99,19 @@ def locked_in_place(account: Account) -> Account:
     """Lock an account whose place was looked at for who may. Raises AccountMoved where it is elsewhere by now."""
     here = locked(account)[0]
     if here.path != account.path:
+        raise AccountMoved(account)
+    return here
+
+
+def locked_in_family(account: Account) -> Account:
+    """Lock an account with all above and below it, against each other and who moves there. Raises AccountMoved.
+
+    Spenders are not kept waiting. Locks: accounts by ascending id.
+    """
+    family = Q(pk__in=account.ancestor_ids) | Q(path__startswith=account.path)
+    rows = Account.objects.filter(family).order_by("pk").select_for_update(of=("self",), no_key=True)
+    here = next((row for row in rows if row.pk == account.pk), None)
+    if here is None or here.path != account.path:
         raise AccountMoved(account)
     return here
 

@@ -15,10 +15,21 @@ from accounts.ledger.models import Asset, Balance, Cap, Transfer
 from accounts.models import Account, BudgetAlert, User
 from accounts.services.allowances import FUND, RECLAIM
 from gaas.outbox import services as outbox
+from gaas.outbox.choices import EventType
 
 PERCENTS = (80, 100)
 # Sweeps come each minute; one that stood still for less than this misses nothing.
 LOOK_BACK = timedelta(hours=1)
+
+
+# Kinds of transfers by which an account is given something, and by which that is taken back without being spent.
+GIVES, TAKES = {FUND}, {RECLAIM}
+
+
+def register_gift(*, gives: Iterable[str], takes: Iterable[str]) -> None:
+    """Let what an app above gives and takes back count as funding."""
+    GIVES.update(gives)
+    TAKES.update(takes)
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,7 @@ def alert_budgets(*, now: datetime) -> int:
     A budget is a cap's period, or what an account had after it was last funded. Holds count as used; what came
     back since does not. Only what moved within LOOK_BACK is looked at. Returns how many alerts were made.
     """
-    return sum(_alert(budget) for budget in [*_capped(now), *_funded(now)] if budget.passed)
+    return sum(_alert(budget, now) for budget in [*_capped(now), *_funded(now)] if budget.passed)
 
 
 def _capped(now: datetime) -> Iterator[Budget]:
@@ -72,11 +83,11 @@ def _funded(now: datetime) -> Iterator[Budget]:
         owner_key__startswith="acct:", kind__in=("hours", "wallet"), updated_at__gte=now - LOOK_BACK
     )
     # A transfer's id is a UUIDv7: the greatest is the last one.
-    for balance in moved.filter(credits__kind=FUND).distinct().select_related("asset"):
-        last = Transfer.objects.filter(credit=balance, kind=FUND).order_by("-pk").first()
+    for balance in moved.filter(credits__kind__in=sorted(GIVES)).distinct().select_related("asset"):
+        last = Transfer.objects.filter(credit=balance, kind__in=sorted(GIVES)).order_by("-pk").first()
         if last is None:
             continue
-        gone = Transfer.objects.filter(debit=balance, pk__gt=last.pk).exclude(kind=RECLAIM)
+        gone = Transfer.objects.filter(debit=balance, pk__gt=last.pk).exclude(kind__in=sorted(TAKES))
         spent = gone.aggregate(sum=Sum("amount"))["sum"] or 0
         whole = int(spent) + (balance.posted or 0)
         if whole:
@@ -90,7 +101,7 @@ def _funded(now: datetime) -> Iterator[Budget]:
             )
 
 
-def _alert(budget: Budget) -> bool:
+def _alert(budget: Budget, now: datetime) -> bool:
     percent = budget.passed
     key = f"{budget.key}:{percent}"
     if percent is None or BudgetAlert.objects.filter(key=key).exists():
@@ -103,7 +114,21 @@ def _alert(budget: Budget) -> bool:
         _, is_new = BudgetAlert.objects.get_or_create(
             key=key, defaults={"account": account, "percent": percent, "detail": detail}
         )
-        for user in _told(account) if is_new else ():
+        if is_new:
+            outbox.tell(
+                event=EventType.BUDGET_REACHED,
+                account=account,
+                data={
+                    "percent": percent,
+                    "asset": budget.asset.code,
+                    "used": budget.used,
+                    "of": budget.whole,
+                    "detail": detail,
+                },
+                key=f"budget:{key}",
+                now=now,
+            )
+        for user in people_told(account) if is_new else ():
             outbox.post(
                 to=user.email,
                 subject=f"{account}: {percent} % of the budget is used",
@@ -114,7 +139,7 @@ def _alert(budget: Budget) -> bool:
     return is_new
 
 
-def _told(account: Account) -> Iterable[User]:
+def people_told(account: Account) -> Iterable[User]:
     """List who manages or owns the account or the one right above it, each once."""
     places = Q(memberships__account=account)
     if account.parent_id is not None:

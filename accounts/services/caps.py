@@ -40,9 +40,9 @@ def set_cap(*, account: Account, asset: str, period: CapPeriod, limit: int, by: 
     not manage the parent, Conflict for a root. Locks: account (against every submit below) → holds → cap.
     """
     _check_limit(limit)
+    require_over(account, by, "Capping an account")
     if account.parent_id is None:
         raise Conflict("A cap sits on an account that stands below another; this one has no parent.")
-    require_over(account, by, "Capping an account")
     with transaction.atomic():
         here = locked_in_place(account)
         require_open(here)

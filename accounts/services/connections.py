@@ -15,12 +15,12 @@ from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 
-from accounts.addresses import check_email, normal_email
 from accounts.models import User
-from accounts.services import openid, tokens
+from accounts.services import notices, openid, tokens
 from accounts.services.register import EmailNotVerified, check_open, check_verified
 from gaas.audit.services import record
 from gaas.lib import clock
+from gaas.lib.emails import check_email, normal_email
 from gaas.lib.errors import Conflict, NotFound
 
 PROVIDER = "google"
@@ -74,20 +74,33 @@ def log_in(
 
 
 def connect(*, user: User, identity: openid.Identity, now: datetime) -> None:
-    """Let a person who is logged in log in by this identity too. Raises AlreadyConnected, EmailNotVerified."""
+    """Let a person who is logged in log in by this identity too, and write them so.
+
+    Who calls has had them prove again who they are. Raises AlreadyConnected, EmailNotVerified.
+    """
     check_verified(user, is_needed=True)
-    with transaction.atomic():
+    for _ in range(2):
         found = SocialAccount.objects.filter(provider=PROVIDER, uid=identity.uid).first()
-        if found is not None:
-            if found.user_id == user.pk:
-                return
+        if found is not None and found.user_id != user.pk:
             raise AlreadyConnected("Somebody here logs in by this account already.")
-        _link(user, identity, now)
+        if found is not None:
+            return
+        try:
+            with transaction.atomic():
+                _link(user, identity, now)
+            return
+        except IntegrityError:
+            continue  # A parallel call connected it: whose it is stands there now.
+    raise AlreadyConnected("This account is being connected elsewhere right now. Try again.")
 
 
 def disconnect(*, user: User, pk: str, now: datetime) -> None:
-    """Cut a connection off. Raises NotFound, and OnlyWayIn for the last one of a person without a password."""
+    """Cut a connection off. Raises NotFound, and OnlyWayIn for the last one of a person without a password.
+
+    Locks: the user, so that of two parallel cuts the second sees what the first left.
+    """
     with transaction.atomic():
+        user = User.objects.select_for_update(no_key=True).get(pk=user.pk)
         found = SocialAccount.objects.filter(user=user, pk=int(pk) if pk.isdecimal() else 0).first()
         if found is None:
             raise NotFound("This connection is gone already.")
@@ -95,6 +108,8 @@ def disconnect(*, user: User, pk: str, now: datetime) -> None:
             raise OnlyWayIn("Set a password by mail first: this is your only way in.")
         record(action="connection.remove", obj=user, by=user, before={"provider": PROVIDER, "uid": found.uid}, now=now)
         found.delete()
+        what = "A Google account was cut off from your account"
+        notices.tell(user=user, what=what, where="/accounts/connections/", now=now)
 
 
 def _user_of(identity: openid.Identity, now: datetime) -> User:
@@ -112,6 +127,7 @@ def _user_of(identity: openid.Identity, now: datetime) -> User:
     if not identity.is_email_verified:
         raise EmailNotVerified("The provider has not confirmed that this address is yours.")
     user = User.objects.filter(email=email).first()
+    is_new = user is None
     if user is None:
         check_open(email=email)
         user = User.objects.create(email=email, name=identity.name, password=make_password(None), email_verified_at=now)
@@ -119,15 +135,18 @@ def _user_of(identity: openid.Identity, now: datetime) -> User:
         raise openid.ProviderRefused("This account is switched off. Ask the staff of the platform.")
     else:
         check_verified(user, is_needed=True)
-    _link(user, identity, now)
+    _link(user, identity, now, is_new=is_new)
     return user
 
 
-def _link(user: User, identity: openid.Identity, now: datetime) -> None:
+def _link(user: User, identity: openid.Identity, now: datetime, *, is_new: bool = False) -> None:
     SocialAccount.objects.create(
         user=user, provider=PROVIDER, uid=identity.uid, extra_data={"email": identity.email, "name": identity.name}
     )
     record(action="connection.add", obj=user, by=user, after={"provider": PROVIDER, "uid": identity.uid}, now=now)
+    if not is_new:
+        what = "A Google account was connected to your account, and logs in to it now"
+        notices.tell(user=user, what=what, where="/accounts/connections/", now=now)
 
 
 class _once:

@@ -171,6 +171,29 @@ def caps_of_key(*, user: User, asset: str, now: datetime) -> list[Cap]:
     ]
 
 
+def caps_again(caps: Iterable[Cap], *, now: datetime) -> list[Cap]:
+    """Give of the keys whose caps these are the caps of the present period; of a key that has none any more, none."""
+    again = []
+    for cap in caps:
+        kind, _, lineage = cap.owner_key.partition(":")
+        key = ApiKey.objects.filter(lineage=lineage).order_by("-pk").first() if kind == "key" else None
+        limit = key.cap_of(cap.asset_id) if key is not None else None
+        if key is None or limit is None:
+            continue
+        starts_at, ends_at = period_of(key.cap_period, now)
+        again.append(
+            open_cap(
+                asset=cap.asset_id,
+                owner_key=key.owner_key,
+                period=key.cap_period,
+                starts_at=starts_at,
+                ends_at=ends_at,
+                limit=limit,
+            )
+        )
+    return again
+
+
 def used_through(keys: Sequence[ApiKey], *, now: datetime) -> dict[UUID, Used]:
     """Tell for each key what was held through it in its present period; one query for all."""
     caps = Cap.objects.filter(

@@ -8,7 +8,6 @@ from datetime import datetime
 from django.conf import settings
 from django.db import transaction
 
-from accounts.addresses import normal_email
 from accounts.choices import AccountKind, InvitationKind, PaysFrom, Role
 from accounts.models import Account, Invitation, User
 from accounts.services.authority import locked, require_open, require_role
@@ -23,6 +22,7 @@ from accounts.services.organisations import MAX_CHILDREN, owns_itself, place
 from accounts.services.register import check_verified
 from gaas.audit.history import changed_by
 from gaas.audit.services import record
+from gaas.lib.emails import normal_email
 from gaas.lib.errors import Conflict, DomainError, NotAllowed
 from gaas.outbox import services as outbox
 

@@ -19,9 +19,9 @@ from django.contrib.auth.signals import user_login_failed
 from django.db import models, transaction
 from django.http import HttpRequest
 
-from accounts.addresses import normal_email
 from gaas.audit.services import record
 from gaas.lib import clock
+from gaas.lib.emails import normal_email
 from gaas.lib.errors import DomainError
 from gaas.lib.rest.address import address_group, client_address
 

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import transaction
 
-from accounts.addresses import normal_email
 from accounts.choices import AccountKind, Role
 from accounts.models import Account, Invitation, Membership, User
 from accounts.querysets import InvitationQuerySet
@@ -24,6 +23,7 @@ from accounts.services.authority import (
 from accounts.services.organisations import NoOwner, has_owner
 from accounts.services.register import check_verified
 from gaas.audit.services import record
+from gaas.lib.emails import normal_email
 from gaas.lib.errors import Conflict, DomainError, NotAllowed
 from gaas.outbox import services as outbox
 

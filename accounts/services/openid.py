@@ -159,7 +159,10 @@ class _Provider:
                 if document.get("issuer") != settings.GOOGLE_ISSUER:
                     raise ProviderUnreachable("The provider names itself otherwise.", headers={"Retry-After": "60"})
                 self._of, self._document, self._read_at, self._keys_at = settings.GOOGLE_ISSUER, document, now, 0.0
-            return str(self._document[name])
+            url = self._document.get(name)
+            if not isinstance(url, str) or not url.startswith(("https://", "http://")):
+                raise ProviderUnreachable(f"The provider names no {name}.", headers={"Retry-After": "60"})
+            return url
 
     def key(self, kid: str) -> Any:
         url = self.endpoint("jwks_uri")

@@ -337,7 +337,9 @@ def _height(account: Account) -> int:
 
 def _rewrite(account: Account, parent: Account | None, by: User) -> None:
     old, new = account.path, f"{parent.path if parent else '/'}{account.pk}/"
-    Account.objects.filter(path__startswith=old).update(path=Concat(Value(new), Substr("path", len(old) + 1)))
+    # Who hears of all below an account hears of what comes there.
+    heard = {"is_listened": True} if parent is not None and parent.is_listened else {}
+    Account.objects.filter(path__startswith=old).update(path=Concat(Value(new), Substr("path", len(old) + 1)), **heard)
     account.refresh_from_db()
     account.parent, account.pays_from = parent, account.pays_from if parent else PaysFrom.SELF
     changed_by(account, by).save(update_fields=["parent", "pays_from", "updated_at"])

@@ -16,10 +16,10 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest
 
-from accounts.addresses import normal_email
 from accounts.models import ApiKey, User
-from accounts.services import lockout
+from accounts.services import lockout, second_factor
 from gaas.audit.services import record
+from gaas.lib.emails import normal_email
 from gaas.lib.errors import DomainError
 from gaas.outbox import services as outbox
 
@@ -67,19 +67,29 @@ def confirm_reset(*, uid: str, token: str, new_password: str, revoke_keys: bool 
 
     Of parallel calls one wins, since the row is changed only where it still has the old password. API keys stay
     unless `revoke_keys` says that somebody else may have got at them, or nobody had confirmed the address yet:
-    then somebody else may have registered it, and made them. Raises BadResetToken and WeakPassword.
+    then somebody else may have registered it, and made them. So it is with a second factor; off staff, and off an
+    account whose address is confirmed, mail alone takes none. Raises BadResetToken and WeakPassword.
     """
     user = _owner(uid)
     if user is None or not default_token_generator.check_token(user, token):
         raise BadResetToken("This link is used, too old or not ours. Ask for a new letter.", attr="token")
     check_strength(new_password, user, attr="new_password")
     with transaction.atomic():
-        if not _set(user, new_password, revoke_keys or user.email_verified_at is None, now):
+        if not _set_by_mail(user, new_password, revoke_keys, now):
             raise BadResetToken("This link is used. Ask for a new letter.", attr="token")
-        User.objects.filter(pk=user.pk, email_verified_at=None).update(email_verified_at=now)
-        lockout.forgive_everywhere(email=user.email)
-        record(action="user.reset_password", obj=user, by=user, now=now)
     return user
+
+
+def take_over(*, user: User, new_password: str, now: datetime) -> None:
+    """Set the password of whoever reads the mail of an address that nobody had confirmed, and confirm it.
+
+    Somebody else may have registered it and wait: their password, log-ins, keys and second factors end. Raises
+    WeakPassword, and WrongPassword where a parallel call set another one.
+    """
+    check_strength(new_password, user, attr="new_password")
+    with transaction.atomic():
+        if not _set_by_mail(user, new_password, True, now):
+            raise WrongPassword("Your password was set elsewhere a moment ago: give that.", attr="password")
 
 
 def change(
@@ -102,6 +112,18 @@ def change(
             raise WrongPassword("Your password was changed elsewhere a moment ago.", attr="current_password")
         lockout.forgive(email=user.email, request=request)
         record(action="user.change_password", obj=user, by=user, now=now)
+
+
+def _set_by_mail(user: User, password: str, revoke_keys: bool, now: datetime) -> bool:
+    """Set a password for who reads the user's mail; False where it has changed meanwhile."""
+    is_first = user.email_verified_at is None
+    if not _set(user, password, revoke_keys or is_first, now):
+        return False
+    if is_first and User.objects.filter(pk=user.pk, email_verified_at=None).update(email_verified_at=now):
+        second_factor.end_of_stranger(user=user, now=now)
+    lockout.forgive_everywhere(email=user.email)
+    record(action="user.reset_password", obj=user, by=user, now=now)
+    return True
 
 
 def _set(user: User, password: str, revoke_keys: bool, now: datetime) -> bool:

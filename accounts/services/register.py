@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.contrib.auth import authenticate
 from django.contrib.auth.hashers import make_password
 from django.core import signing
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.http import HttpRequest
 
-from accounts.addresses import normal_email
 from accounts.models import Invitation, User
+from accounts.services import lockout, passwords
 from accounts.services.passwords import WeakPassword, check_strength
 from gaas.lib import clock
+from gaas.lib.emails import normal_email
 from gaas.lib.errors import DomainError, NotAllowed
 from gaas.outbox import services as outbox
 
@@ -35,19 +39,25 @@ class BadKey(DomainError):
     code = "invalid_email_key"
 
 
+class PasswordRequired(DomainError):
+    """State that a letter's key alone does not tell whether its reader is who registered."""
+
+    code = "password_required"
+
+
 class EmailNotVerified(NotAllowed):
     """State that the address has to be confirmed first."""
 
     code = "email_not_verified"
 
 
-def register(*, email: str, password: str, name: str = "", invitation: str = "") -> None:
-    """Make a user with a personal account and its hours, and write to the address.
+def register(*, email: str, password: str, name: str = "", invitation: str = "") -> User | None:
+    """Make a user with a personal account and its hours, and write to the address; give the user who was made, if any.
 
-    Nothing tells the caller whether the address was taken: answer, errors and time (a password is hashed
-    either way) are the same; the owner of a taken address gets a letter instead. Of parallel calls with one
-    address the unique index lets one through. `invitation` is the token of a letter to this very address,
-    which so is confirmed too. Raises RegistrationClosed and WeakPassword.
+    That is for the browser's session alone. Nothing tells the caller whether the address was taken: answer, errors and
+    time (a password is hashed either way) are the same; the owner of a taken address gets a letter instead. Of
+    parallel calls with one address the unique index lets one through. `invitation` is the token of a letter to this
+    very address, which so is confirmed too. Raises RegistrationClosed and WeakPassword.
     """
     email = normal_email(email)
     letter = Invitation.objects.of_letter(invitation, now=clock.now())
@@ -61,7 +71,7 @@ def register(*, email: str, password: str, name: str = "", invitation: str = "")
             user = User.objects.filter(email=email).first()
             if user is not None:
                 _write_again(user)
-                return
+                return None
             user = User.objects.create(
                 email=email, name=name, password=hashed, email_verified_at=clock.now() if invited else None
             )
@@ -77,9 +87,11 @@ def register(*, email: str, password: str, name: str = "", invitation: str = "")
                 },
                 key=f"welcome:{user.pk}",
             )
+            return user
     except IntegrityError:
         # A parallel call took the address between the look and the insert.
         _write_again(User.objects.get(email=email))
+        return None
 
 
 def check_open(*, email: str, is_invited: bool = False) -> None:
@@ -131,8 +143,8 @@ def ask_verification(*, email: str, now: datetime) -> None:
             transaction.set_rollback(True)
 
 
-def verify_email(*, key: str, now: datetime) -> str:
-    """Note that a user reads the mail of the address and return that; a second time changes nothing.
+def owner_of_key(key: str) -> User:
+    """Give whose address a letter's key confirms.
 
     Raises BadKey for a key that is not ours, is older than KEY_AGE or speaks of an address that the user
     no longer has.
@@ -144,6 +156,41 @@ def verify_email(*, key: str, now: datetime) -> str:
         user = None
     if user is None:
         raise BadKey("This key is not valid or too old; ask for a new letter.", attr="key")
+    return user
+
+
+def verify_email(
+    *,
+    key: str,
+    password: str = "",
+    new_password: str = "",
+    known: Collection[str] = (),
+    request: HttpRequest,
+    now: datetime,
+) -> str:
+    """Note that a user reads the mail of the address and return that; a second time changes nothing.
+
+    Whoever reads the mail is not always who registered the address, and must not be made to lend it to a stranger who
+    knows the password. So the caller is known to be that user already (`known` has ids of users: logged in, or
+    registered in this browser), gives the `password` that was chosen, or sets a `new_password`, which ends all that was
+    set up by the old one. Raises BadKey, PasswordRequired, WrongPassword, LockedOut and WeakPassword.
+    """
+    user = owner_of_key(key)
+    if user.email_verified_at is not None:
+        return user.email
+    if new_password:
+        passwords.take_over(user=user, new_password=new_password, now=now)
+        return user.email
+    if str(user.pk) not in known:
+        if not password:
+            raise PasswordRequired(
+                "Give the password that was chosen for this account, or set a new one if that was not you.",
+                attr="password",
+            )
+        lockout.check(email=user.email, request=request)
+        if authenticate(request, username=user.email, password=password) != user:
+            raise passwords.WrongPassword("This is not the password of this account.", attr="password")
+        lockout.forgive(email=user.email, request=request)
     User.objects.filter(pk=user.pk, email_verified_at=None).update(email_verified_at=now, updated_at=now)
     return user.email
 

@@ -33,6 +33,15 @@ class LogInRefused(DomainError):
     code = "token_not_valid"
 
 
+class WrongLogIn(LogInRefused):
+    """Refuse address and password, whichever of them is wrong."""
+
+    code = "no_active_account"
+
+    def __init__(self) -> None:
+        super().__init__("No active account has this address and password.", headers=CHALLENGE)
+
+
 @dataclass(frozen=True)
 class TokenPair:
     """Hold what a log-in hands out: a short-lived access token and a refresh token for one use."""
@@ -45,15 +54,13 @@ def log_in(*, email: str, password: str, request: HttpRequest, otp: str = "") ->
     """Exchange address and password, and a code where a second factor is set, for tokens.
 
     Unknown addresses and inactive users cost a password hash too (Django's backend sees to it) and get
-    the same LogInRefused. An older kind of hash is written anew in the first kind. Raises LockedOut before
+    the same WrongLogIn. An older kind of hash is written anew in the first kind. Raises LockedOut before
     any hash, and what `admit` raises.
     """
     lockout.check(email=email, request=request)
     user = authenticate(request, username=email, password=password)
     if user is None:
-        raise LogInRefused(
-            "No active account has this address and password.", code="no_active_account", headers=CHALLENGE
-        )
+        raise WrongLogIn
     return admit(user=user, otp=otp, request=request)
 
 
@@ -63,6 +70,15 @@ def admit(*, user: User, request: HttpRequest, otp: str = "") -> TokenPair:
     Raises EmailNotVerified, and OtpRequired, OtpInvalid, SecondFactorMissing and LockedOut for the second factor.
     """
     second_factor.demand(user=user, otp=otp, request=request)
+    return let_in(user=user, request=request)
+
+
+def let_in(*, user: User, request: HttpRequest) -> TokenPair:
+    """Give tokens to whoever has proven every factor that is set.
+
+    Raises SecondFactorMissing for staff who have none where STAFF_MFA asks for it, and EmailNotVerified.
+    """
+    second_factor.refuse_missing(user)
     check_verified(user)
     lockout.forgive(email=user.email, request=request)
     return open_log_in(user=user)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django import template
 
 from accounts.models.limits import Limit
-from gaas.lib.amounts import show_hours, show_micro
+from gaas.lib.amounts import show_bytes, show_hours, show_micro
 
 register = template.Library()
 
@@ -17,9 +17,33 @@ def hours(gpu_ms: int) -> str:
 
 
 @register.filter
+def bare_hours(gpu_ms: int) -> str:
+    """Write GPU-milliseconds under a heading that says the unit: 9 000 000 → "2.5"."""
+    return _short(show_hours(gpu_ms), 0)
+
+
+@register.filter
 def usd(microusd: int) -> str:
     """Write micro-dollars: 1 250 000 → "1.25 USD"."""
     return f"{_short(show_micro(microusd), 2)} USD"
+
+
+@register.filter
+def of_asset(amount: int, asset: str) -> str:
+    """Write an amount of the ledger's asset of this code."""
+    return hours(amount) if asset == "GPU" else usd(amount)
+
+
+@register.filter
+def bare_of_asset(amount: int, asset: str) -> str:
+    """Do so where the unit is said beside it."""
+    return _short(show_hours(amount), 0) if asset == "GPU" else _short(show_micro(amount), 2)
+
+
+@register.filter
+def size(count: int) -> str:
+    """Write bytes: 1 610 612 736 → "1.5 GiB"."""
+    return show_bytes(count)
 
 
 @register.filter

@@ -30,6 +30,8 @@ class Provider:
         }
         self.calls: list[str] = []
         self.is_down = False
+        # What its document about itself says otherwise.
+        self.document: dict[str, Any] = {}
         self._codes: dict[str, dict[str, str]] = {}
         self.rotate()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -99,7 +101,7 @@ class Provider:
                     self._answer(503, {"error": "down"})
                 elif url.path == "/.well-known/openid-configuration":
                     paths = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "keys"}
-                    ends = {name: f"{provider.issuer}/{path}" for name, path in paths.items()}
+                    ends = {name: f"{provider.issuer}/{path}" for name, path in paths.items()} | provider.document
                     self._answer(200, {"issuer": provider.issuer, **ends})
                 elif url.path == "/keys":
                     self._answer(200, provider._jwks())

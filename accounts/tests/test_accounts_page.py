@@ -139,7 +139,7 @@ class TestAccountPage:
             for asset in ("GPU", "USD"):
                 services.set_cap(account=form, asset=asset, period=period, limit=1, by=head, now=clock.now())
         browser = web(head)
-        with django_assert_max_num_queries(12):
+        with django_assert_max_num_queries(16):
             browser.get(url(form))
 
     def test_staff_see_it_and_put_limits_right_but_share_nothing(self, web, dana, form):

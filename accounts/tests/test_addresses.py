@@ -6,9 +6,9 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
 
-from accounts.addresses import LONGEST, check_email, normal_email
 from accounts.choices import Role
 from accounts.models import Invitation, User
+from gaas.lib.emails import LONGEST, check_email, normal_email
 from gaas.outbox.models import Mail
 from gaas.tests.cast import PASSWORD
 

@@ -89,6 +89,10 @@ class TestCap:
             f"/api/v1/accounts/{school.pk}/caps/", {"period": "day", "hours": "1"}, format="json"
         )
         assert answer.status_code == 409
+        # Who may set none anyway is told that.
+        viewer = api(people["school_viewer"])
+        answer = viewer.post(f"/api/v1/accounts/{school.pk}/caps/", {"period": "day", "hours": "1"}, format="json")
+        assert answer.status_code == 403
 
     @pytest.mark.parametrize(
         "body",

@@ -88,7 +88,7 @@ class TestChildrenPage:
             child = Account.objects.create(name=f"Child {number:02}", parent=school)
             CapRule.objects.create(account=child, asset="GPU", period="day", limit=HOUR)
         browser = web(head)
-        with django_assert_max_num_queries(16):  # two of them ask PostgreSQL what time it is
+        with django_assert_max_num_queries(18):  # two of them ask PostgreSQL what time it is
             shown = text(browser.get(url(school)))
         assert "Page 1 of 2" in shown
         assert "Child 29" in text(browser.get(url(school), {"page": 2}))

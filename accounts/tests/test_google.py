@@ -8,6 +8,7 @@ import jwt
 import pytest
 from allauth.socialaccount.models import SocialAccount
 from cryptography.hazmat.primitives.asymmetric import rsa
+from django.test import Client
 
 from accounts.models import User
 from accounts.services import openid
@@ -15,6 +16,7 @@ from accounts.tests.openid_provider import CLIENT_ID, CLIENT_SECRET, Provider
 from accounts.tests.second_factors import code_of, set_up
 from gaas.audit.models import AuditEvent
 from gaas.lib import clock
+from gaas.outbox.models import Mail
 from gaas.tests.cast import PASSWORD
 
 pytestmark = pytest.mark.django_db
@@ -30,6 +32,12 @@ def google(settings, monkeypatch):
         settings.GOOGLE_ISSUER = provider.issuer
         settings.GOOGLE_CLIENT_ID, settings.GOOGLE_CLIENT_SECRET = CLIENT_ID, CLIENT_SECRET
         yield provider
+
+
+@pytest.fixture
+def client():
+    """Come by the address that the provider leads back to."""
+    return Client(headers={"host": "127.0.0.1:8000"})
 
 
 @pytest.fixture
@@ -175,6 +183,15 @@ class TestIdToken:
         assert send(api, id_token="x.y.z").status_code in {400, 404}
         assert send(api, code="x").status_code == 404
 
+    @pytest.mark.parametrize("value", [None, 7, "", "javascript:alert(1)", []])
+    @pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri"])
+    def test_a_provider_that_names_no_endpoint_is_a_503(self, api, client, google, confirmed, name, value):
+        google.document = {name: value}
+        refused = [client.get("/accounts/google/"), send(api, code="x"), send(api, id_token=google.id_token())]
+        wanted = {"authorization_endpoint": 0, "token_endpoint": 1, "jwks_uri": 2}[name]
+        assert refused[wanted].status_code == 503
+        assert all(one.status_code < 504 and one.status_code != 500 for one in refused)
+
     def test_a_provider_that_is_away_is_a_503(self, api, google, confirmed):
         google.is_down = True
         answer = send(api, code="x")
@@ -206,6 +223,16 @@ class TestPages:
     def back(self, client, url):
         return client.get(url.partition("127.0.0.1:8000")[2])
 
+    def test_begun_at_another_host_it_begins_where_it_leads_back_to(self, client, google, confirmed):
+        there = {"host": "localhost:8000"}
+        answer = client.get("/accounts/google/?next=/tasks/", headers=there)
+        assert answer["Location"] == "http://127.0.0.1:8000/accounts/google/?next=/tasks/"
+        assert "openid" not in client.session
+        client.force_login(confirmed)
+        refused = client.get("/accounts/google/", headers=there)
+        assert refused.status_code == 400
+        assert "leads back to http://127.0.0.1:8000 alone" in refused.content.decode()
+
     def test_it_logs_in_and_on(self, client, google, confirmed):
         url, there = self.go(client, "/accounts/google/?next=/api/v1/tasks/")
         query = parse_qs(urlsplit(there).query)
@@ -215,13 +242,25 @@ class TestPages:
         assert "Hello, Alice" in client.get("/").content.decode()
 
     def test_the_way_back_is_good_once_and_in_this_browser_alone(self, client, google, confirmed):
-        from django.test import Client
-
         url, _ = self.go(client)
         assert self.back(Client(), url).status_code == 400
         assert self.back(client, url).status_code == 302
         client.post("/accounts/logout/")
         assert self.back(client, url).status_code == 400
+
+    @pytest.mark.parametrize(("away", "status"), [(590, 302), (601, 400), (None, 400)])
+    def test_a_way_back_is_good_for_ten_minutes(self, client, google, confirmed, away, status):
+        url, _ = self.go(client)
+        session = client.session
+        begun = session["openid"].pop("begun_at", 0)
+        if away is not None:
+            session["openid"]["begun_at"] = begun - away
+        session.save()
+        answer = self.back(client, url)
+        assert answer.status_code == status
+        assert ("more than 10 minutes. Begin anew." in answer.content.decode()) == (status == 400)
+        assert self.back(client, url).status_code == 400, "it is used up either way"
+        assert SocialAccount.objects.exists() == (status == 302)
 
     @pytest.mark.parametrize("change", [("state=", "state=x"), ("code=", "code=x")])
     def test_another_state_or_code_is_refused(self, client, google, confirmed, change):
@@ -245,8 +284,16 @@ class TestPages:
     def test_it_is_connected_and_cut_off(self, client, google, confirmed):
         client.post("/accounts/login/", {"username": confirmed.email, "password": PASSWORD})
         google.person = {**google.person, "email": "other@gmail.test"}
+        asked = client.get("/accounts/google/")
+        assert asked["Location"].startswith("/accounts/reauthenticate/?next=")
+        assert client.post(asked["Location"], {"password": "wrong"}).status_code == 200
+        assert "Location" in client.get("/accounts/google/")
+        assert client.post(asked["Location"], {"password": PASSWORD})["Location"] == "/accounts/connections/"
         url, _ = self.go(client)
         assert self.back(client, url)["Location"] == "/accounts/connections/"
+        letter = Mail.objects.get(to=confirmed.email)
+        assert "connected to your account" in letter.subject
+        assert "/accounts/connections/" in letter.body
         linked = SocialAccount.objects.get()
         assert linked.user == confirmed
         assert "other@gmail.test" in client.get("/accounts/connections/").content.decode()
@@ -256,6 +303,7 @@ class TestPages:
     def test_it_is_not_connected_to_two(self, client, google, confirmed, bob):
         SocialAccount.objects.create(user=bob, provider="google", uid="1001")
         client.post("/accounts/login/", {"username": confirmed.email, "password": PASSWORD})
+        client.post("/accounts/reauthenticate/", {"password": PASSWORD})
         url, _ = self.go(client)
         assert self.back(client, url).status_code == 409
         assert SocialAccount.objects.get().user == bob
@@ -274,6 +322,10 @@ class TestPages:
         text = client.post("/accounts/connections/", {"account": linked.pk}, follow=True).content.decode()
         assert "your only way in" in text
         assert SocialAccount.objects.exists()
+        # What is asked for first is at hand.
+        asked = client.get("/accounts/password/change/", follow=True)
+        assert asked.redirect_chain == [("/accounts/password/reset/", 302)]
+        assert f'value="{linked.user.email}"' in asked.content.decode()
 
     def test_another_s_is_not_cut_off(self, client, google, confirmed, bob):
         linked = SocialAccount.objects.create(user=bob, provider="google", uid="5")

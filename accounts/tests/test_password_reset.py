@@ -6,6 +6,7 @@ from html import unescape
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.db import connection, connections
 from django.test import Client
 
@@ -147,7 +148,7 @@ class TestFirstProof:
     def confirm(self, api, user):
         _, text = create_key(user=user, name="mine", scopes=["tasks:read"], now=clock.now())
         assert caller(text).get("/api/v1/tasks/").status_code == 200
-        ask(api)
+        ask(api, user.email)
         body = {**words_of(link_to(user.email)), "new_password": NEW}
         assert api().post(CONFIRM, body, format="json").status_code == 200
         return caller(text).get("/api/v1/tasks/").status_code
@@ -159,9 +160,21 @@ class TestFirstProof:
     def test_those_of_a_confirmed_address_stay(self, api, alice, verify):
         assert self.confirm(api, verify(alice)) == 200
 
-    def test_a_second_factor_is_asked_for_still(self, api, alice):
+    def test_so_does_a_second_factor(self, api, alice):
         set_up(alice)
-        assert self.confirm(api, alice) == 401
+        self.confirm(api, alice)
+        assert not Authenticator.objects.exists()
+        assert AuditEvent.objects.get(action="user.remove_second_factor").actor == alice
+
+    def test_that_of_staff_is_asked_for_still(self, api, dana):
+        set_up(dana)
+        assert self.confirm(api, dana) == 401
+        answer = api().post("/api/v1/auth/token/", {"email": dana.email, "password": NEW}, format="json")
+        assert answer.json()["errors"][0]["code"] == "otp_required"
+
+    def test_that_of_a_confirmed_address_is_asked_for_still(self, api, alice, verify):
+        set_up(verify(alice))
+        assert self.confirm(api, alice) == 200
         answer = api().post("/api/v1/auth/token/", {"email": alice.email, "password": NEW}, format="json")
         assert answer.json()["errors"][0]["code"] == "otp_required"
 

@@ -9,6 +9,7 @@ from allauth.mfa.models import Authenticator
 from django.urls import reverse
 
 from accounts.models import TokenFamily
+from accounts.services import second_factor
 from accounts.services.tokens import open_log_in
 from accounts.tests.second_factors import code_of, set_up
 from gaas.audit.models import AuditEvent
@@ -18,6 +19,7 @@ from gaas.tests.cast import PASSWORD
 pytestmark = pytest.mark.django_db
 
 URL = "/api/v1/auth/token/"
+OFF = "/accounts/2fa/totp/deactivate/"
 
 
 def log_in(api, **more):
@@ -30,6 +32,10 @@ def code(answer):
 
 def secret_on(page):
     return re.search(r'id="secret" value="([A-Z2-7]+)"', page.content.decode()).group(1)
+
+
+def second_factor_code(user):
+    return user.authenticator_set.get(type=Authenticator.Type.RECOVERY_CODES).wrap().get_unused_codes()[0]
 
 
 class TestToken:
@@ -78,6 +84,10 @@ class TestToken:
 
 
 class TestPages:
+    @pytest.fixture
+    def alice(self, alice, verify):
+        return verify(alice)
+
     def enter(self, client):
         return client.post("/accounts/login/", {"username": "alice@example.test", "password": PASSWORD})
 
@@ -106,6 +116,36 @@ class TestPages:
         assert client.post("/accounts/2fa/authenticate/", {"code": codes.split()[0]})["Location"] == "/"
         self.once_more(client)
         assert client.post("/accounts/2fa/totp/deactivate/")["Location"] == "/accounts/2fa/"
+        assert not Authenticator.objects.exists()
+
+    def test_before_the_address_is_confirmed_there_is_none_to_set_up(self, client, bob):
+        client.force_login(bob)
+        page = unescape(client.get("/accounts/2fa/").content.decode())
+        assert "First confirm your address" in page
+        assert "totp/activate" not in page
+        for path in ("totp/activate/", "webauthn/add/"):
+            for refused in (client.get(f"/accounts/2fa/{path}"), client.post(f"/accounts/2fa/{path}", {})):
+                assert refused.status_code == 403
+                assert "Confirm your address first" in refused.content.decode()
+
+    def test_staff_keep_their_last_one_where_they_need_it(self, client, dana, settings):
+        settings.STAFF_MFA = True
+        set_up(dana)
+        client.post("/accounts/login/", {"username": dana.email, "password": PASSWORD})
+        client.post("/accounts/2fa/authenticate/", {"code": second_factor_code(dana)})
+        client.post("/accounts/reauthenticate/", {"password": PASSWORD})
+        page = client.get("/accounts/2fa/").content.decode()
+        assert "set up another one first" in page
+        assert "Take it off" not in page
+        for refused in (client.get(OFF), client.post(OFF)):
+            assert refused.status_code == 409
+            assert "set up another one before" in refused.content.decode()
+        key = Authenticator.objects.create(user=dana, type=Authenticator.Type.WEBAUTHN, data={"name": "Key"})
+        assert client.post(OFF).status_code == 302
+        remove = f"/accounts/2fa/webauthn/keys/{key.pk}/remove/"
+        assert [client.get(remove).status_code, client.post(remove).status_code] == [409, 409]
+        settings.STAFF_MFA = False
+        assert client.post(remove).status_code == 302
         assert not Authenticator.objects.exists()
 
     def test_wrong_codes_lock_out_there_too(self, client, alice):
@@ -153,6 +193,12 @@ class TestPages:
         assert answer.status_code in {200, 400}
         assert not Authenticator.objects.exists()
 
+    @pytest.mark.parametrize("credential", ["", "x", "[]", "{}", '{"id": "x"}', '{"rawId": 1, "response": []}'])
+    def test_garbage_is_no_second_factor(self, client, alice, credential):
+        set_up(alice)
+        self.enter(client)
+        assert client.post("/accounts/2fa/authenticate/", {"credential": credential}).status_code in {200, 400}
+
 
 class TestRemove:
     def test_staff_take_it_off_who_lost_it_and_log_them_out(self, client, api, root, alice):
@@ -185,3 +231,16 @@ def test_the_page_s_text_is_escaped(client, alice):
     text = client.get("/accounts/2fa/webauthn/").content.decode()
     assert "<img onerror" not in text
     assert "<img onerror=x>" in unescape(text)
+
+
+def test_a_code_is_good_once_for_as_long_as_it_is_shown(alice, rf, monkeypatch):
+    """The app's next code is taken already, and the one before still: a minute and a half in all."""
+    secret, _ = set_up(alice)
+    began = time.time() // 30 * 30 + 1
+    monkeypatch.setattr(time, "time", lambda: began)
+    code = code_of(secret, at=began + 30)
+    second_factor.check_code(user=alice, code=code, request=rf.post("/"))
+    for later in (1, 31, 61, 87):
+        monkeypatch.setattr(time, "time", lambda later=later: began + later)
+        with pytest.raises(second_factor.OtpInvalid):
+            second_factor.check_code(user=alice, code=code, request=rf.post("/"))

@@ -61,6 +61,7 @@ class TestToken:
             {},
             {"email": "alice@example.test"},
             {"email": "a\u0000b", "password": "x"},
+            {"email": "alice@example.test", "password": "x" * 10_000},
             {"email": "a", "password": {"a": 1}},
             {"email": "a", "password": "x", "is_staff": True},
             [],

@@ -19,12 +19,14 @@ from accounts.api.views.of_account import (
     InvitationViewSet,
     InviteChildView,
     LinkView,
+    LowMarkViewSet,
     MemberViewSet,
     RegistryViewSet,
     ThresholdViewSet,
 )
 from accounts.api.views.quota_requests import QuotaRequestViewSet
 from accounts.api.views.users import UserViewSet
+from accounts.api.views.webhooks import DeliveryViewSet, WebhookViewSet
 
 __all__ = [
     "AcceptInvitationView",
@@ -32,12 +34,14 @@ __all__ = [
     "ApiKeyViewSet",
     "CapViewSet",
     "ChangePasswordView",
+    "DeliveryViewSet",
     "GoogleView",
     "InvitationViewSet",
     "InviteChildView",
     "LinkView",
     "LogInView",
     "LogOutView",
+    "LowMarkViewSet",
     "MeView",
     "MemberViewSet",
     "QuotaRequestViewSet",
@@ -50,4 +54,5 @@ __all__ = [
     "UserViewSet",
     "VerifyEmailView",
     "VerifyView",
+    "WebhookViewSet",
 ]

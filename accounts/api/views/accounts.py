@@ -22,7 +22,6 @@ from accounts.choices import PaysFrom
 from accounts.ledger.models import Balance, Transfer
 from accounts.models import Account
 from gaas.lib import clock
-from gaas.lib.errors import NotFound
 from gaas.lib.rest.etag import ETagMixin
 from gaas.lib.rest.filters import SparseFields
 from gaas.lib.rest.pagination import KeysetPagination
@@ -37,14 +36,6 @@ def described(accounts: Sequence[Account], user: Any) -> Sequence[Account]:
         account.balances, account.storage = balances[account.pk], storage[account.pk]
         account.role = account.role_among(roles)
     return accounts
-
-
-def seen_account(pk: UUID, attr: str, user: Any) -> Account:
-    """Give an account that a body names. Raises NotFound for one that the caller does not see."""
-    account = Account.objects.visible_to(user).filter(pk=pk).first()
-    if account is None:
-        raise NotFound("No such account, or not one that you see.", attr=attr)
-    return account
 
 
 class AccountViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
@@ -82,14 +73,14 @@ class AccountViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
     @extend_schema(request=bodies.AccountCreateSerializer, responses={201: AccountSerializer})
     def create(self, request: Request, version: str) -> Response:
         """Make an organisation's account, which the caller owns."""
-        data = self._read(bodies.AccountCreateSerializer)
+        data = self.body(bodies.AccountCreateSerializer)
         made = services.create_account(name=data["name"], by=request.user)
         return self._one(made, status.HTTP_201_CREATED)
 
     @extend_schema(request=bodies.AccountPatchSerializer, responses=AccountSerializer)
     def partial_update(self, request: Request, version: str, pk: str) -> Response:
         """Rename an account, decide who pays, or move it under another account or none."""
-        account, data = self.get_object(), self._read(bodies.AccountPatchSerializer)
+        account, data = self.get_object(), self.body(bodies.AccountPatchSerializer)
         if data.get("parent") is not None:
             data["parent"] = self._seen(data["parent"], "parent")
         return self._one(services.change_account(account=account, changes=data, by=request.user))
@@ -98,7 +89,7 @@ class AccountViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
     @action(detail=True, methods=["post"], serializer_class=bodies.CloseSerializer)
     def close(self, request: Request, version: str, pk: str) -> Response:
         """Close an organisation's account for good; hours that are left go to its parent, or expire."""
-        account, data = self.get_object(), self._read(bodies.CloseSerializer)
+        account, data = self.get_object(), self.body(bodies.CloseSerializer)
         closed = services.close_account(account=account, by=request.user, reason=data["reason"], now=clock.now())
         return self._one(closed)
 
@@ -119,7 +110,7 @@ class AccountViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
     def create_child(self, request: Request, version: str, pk: str) -> Response:
         """Make an account below this one."""
         parent = get_object_or_404(Account.objects.visible_to(request.user), pk=pk)
-        data = self._read(bodies.ChildCreateSerializer)
+        data = self.body(bodies.ChildCreateSerializer)
         made = services.create_child(
             parent=parent, name=data["name"], pays_from=PaysFrom(data["pays_from"]), by=request.user
         )
@@ -129,7 +120,7 @@ class AccountViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
     @action(detail=True, methods=["post"], serializer_class=bodies.FundSerializer)
     def fund(self, request: Request, version: str, pk: str) -> Response:
         """Give hours or money to an account below."""
-        account, data = self._shared(), self._read(bodies.FundSerializer)
+        account, data = self._shared(), self.body(bodies.FundSerializer)
         moved = services.fund(
             account=account,
             to=self._seen(data["to"], "to"),
@@ -144,7 +135,7 @@ class AccountViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
     @action(detail=True, methods=["post"], serializer_class=bodies.ReclaimSerializer)
     def reclaim(self, request: Request, version: str, pk: str) -> Response:
         """Take back from an account below what was given to it and is neither spent nor held."""
-        account, data = self._shared(), self._read(bodies.ReclaimSerializer)
+        account, data = self._shared(), self.body(bodies.ReclaimSerializer)
         moved = services.reclaim(
             account=account,
             source=self._seen(data["below"], "from"),
@@ -180,11 +171,6 @@ class AccountViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
     def _described(self, accounts: Sequence[Account]) -> Sequence[Account]:
         return described(accounts, self.request.user)
 
-    def _read(self, serializer_class: type) -> dict[str, Any]:
-        serializer = serializer_class(data=self.request.data, context=self.get_serializer_context())
-        serializer.is_valid(raise_exception=True)
-        return serializer.validated_data
-
     def _shared(self) -> Account:
         """Give the account whose hours or money are moved; who may not is told so before any other is looked for."""
         account: Account = self.get_object()
@@ -192,7 +178,8 @@ class AccountViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
         return account
 
     def _seen(self, pk: UUID, attr: str) -> Account:
-        return seen_account(pk, attr, self.request.user)
+        account: Account = Account.objects.visible_to(self.request.user).named(pk, attr=attr)
+        return account
 
     def _one(self, account: Account, code: int = status.HTTP_200_OK) -> Response:
         return Response(AccountSerializer(self._described([account])[0]).data, status=code)

@@ -20,7 +20,6 @@ from accounts.api.key_serializers import (
 from accounts.models import Account, ApiKey
 from accounts.services import keys
 from gaas.lib import clock
-from gaas.lib.errors import NotFound
 from gaas.lib.rest.etag import ETagMixin
 from gaas.lib.rest.filters import SparseFields
 from gaas.outbox.api import Idempotent
@@ -56,8 +55,9 @@ class ApiKeyViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
     @extend_schema(request=KeyCreateSerializer, responses={201: KeyWithSecretSerializer})
     def create(self, request: Request, version: str) -> Response:
         """Make a key; the answer has its secret, once."""
-        data = self._read(KeyCreateSerializer)
-        data["account"] = self._account(data)
+        data = self.body(KeyCreateSerializer)
+        if data.get("account") is not None:
+            data["account"] = Account.objects.of_member(request.user).named(data["account"])
         given = {name: value for name, value in data.items() if value is not None}
         key, text = keys.create_key(user=request.user, now=clock.now(), **given)
         return self._with_secret(key, text)
@@ -66,9 +66,8 @@ class ApiKeyViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
     @action(detail=True, methods=["post"], serializer_class=KeyRotateSerializer)
     def rotate(self, request: Request, version: str, pk: str) -> Response:
         """Make a successor with the same terms; the answer has its secret, once. The old one ends after the overlap."""
-        key, body = self.get_object(), KeyRotateSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        successor, text = keys.rotate_key(key=key, by=request.user, overlap=body.overlap(), now=clock.now())
+        key, overlap = self.get_object(), self.read(KeyRotateSerializer).overlap()
+        successor, text = keys.rotate_key(key=key, by=request.user, overlap=overlap, now=clock.now())
         return self._with_secret(successor, text)
 
     @extend_schema(request=KeyRevokeSerializer, responses=KeySerializer)
@@ -76,21 +75,8 @@ class ApiKeyViewSet(Idempotent, ETagMixin, SparseFields, GenericViewSet):
     def revoke(self, request: Request, version: str, pk: str) -> Response:
         """Refuse the key from now on."""
         key = self.get_object()
-        key.revoke(by=request.user, now=clock.now(), **self._read(KeyRevokeSerializer))
+        key.revoke(by=request.user, now=clock.now(), **self.body(KeyRevokeSerializer))
         return Response(self._shown([key])[0])
-
-    def _read(self, serializer_class: type) -> dict[str, Any]:
-        serializer = serializer_class(data=self.request.data, context=self.get_serializer_context())
-        serializer.is_valid(raise_exception=True)
-        return dict(serializer.validated_data)
-
-    def _account(self, data: dict[str, Any]) -> Account | None:
-        if data.get("account") is None:
-            return None
-        account = Account.objects.of_member(self.request.user).filter(pk=data["account"]).first()
-        if account is None:
-            raise NotFound("No such account, or not one that you are in.", attr="account")
-        return account
 
     def _shown(self, rows: Sequence[ApiKey], shape: type = KeySerializer, **more: Any) -> Any:
         now = clock.now()

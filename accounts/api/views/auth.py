@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.generics import GenericAPIView
@@ -32,13 +30,14 @@ from accounts.api.serializers import (
 )
 from accounts.services import connections, passwords, tokens
 from gaas.lib import clock
+from gaas.lib.rest.bodies import ReadsBody
 from gaas.lib.rest.filters import StrictQuery
 from gaas.lib.rest.throttles import ScopedThrottle, TokenAddressThrottle, TokenThrottle
 
 NO_STORE = {"Cache-Control": "no-store"}
 
 
-class OpenView(StrictQuery, GenericAPIView):
+class OpenView(ReadsBody, StrictQuery, GenericAPIView):
     """Be a view that asks for no credential and so cannot stumble over a stale one."""
 
     authentication_classes = ()
@@ -46,11 +45,6 @@ class OpenView(StrictQuery, GenericAPIView):
     throttle_classes = (ScopedThrottle,)
     pagination_class = None
     filter_backends = ()
-
-    def read(self, request: Request) -> dict[str, Any]:
-        serializer = self.get_serializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        return serializer.validated_data
 
 
 class RegisterView(OpenView):
@@ -64,7 +58,7 @@ class RegisterView(OpenView):
 
         The answer is the same whether or not the address is taken; what happened stands in the letter to it.
         """
-        data = self.read(request)
+        data = self.body()
         services.register(**data)
         detail = "If this address was free, its account is ready now: log in. A letter is on its way to it."
         return Response({"email": data["email"], "detail": detail}, status=status.HTTP_201_CREATED)
@@ -85,8 +79,12 @@ class VerifyEmailView(OpenView):
 
     @extend_schema(operation_id="auth_email_verify", responses=RegisteredSerializer)
     def post(self, request: Request, version: str) -> Response:
-        """Confirm an address by the key of the letter that went to it."""
-        email = services.verify_email(now=clock.now(), **self.read(request))
+        """Confirm an address by the key of the letter that went to it.
+
+        With it comes the password that was chosen; who did not choose it sets a `new_password`, which ends whatever was
+        set up by the old one.
+        """
+        email = services.verify_email(request=request._request, now=clock.now(), **self.body())
         return Response({"email": email, "detail": "This address is confirmed."}, headers=NO_STORE)
 
 
@@ -98,7 +96,7 @@ class LogInView(OpenView):
     @extend_schema(operation_id="auth_token", responses=TokenPairSerializer)
     def post(self, request: Request, version: str) -> Response:
         """Exchange address and password for an access and a refresh token; `otp` too where a second factor is set."""
-        return Response(_shown(tokens.log_in(request=request._request, **self.read(request))), headers=NO_STORE)
+        return Response(_shown(tokens.log_in(request=request._request, **self.body())), headers=NO_STORE)
 
 
 class RefreshView(OpenView):
@@ -109,7 +107,7 @@ class RefreshView(OpenView):
     @extend_schema(operation_id="auth_token_refresh", responses=TokenPairSerializer)
     def post(self, request: Request, version: str) -> Response:
         """Exchange a refresh token, once, for a new pair. Using it again ends its log-in."""
-        return Response(_shown(tokens.refresh_log_in(token=self.read(request)["refresh"])), headers=NO_STORE)
+        return Response(_shown(tokens.refresh_log_in(token=self.body()["refresh"])), headers=NO_STORE)
 
 
 class VerifyView(OpenView):
@@ -120,7 +118,7 @@ class VerifyView(OpenView):
     @extend_schema(operation_id="auth_token_verify", responses=VerifiedSerializer)
     def post(self, request: Request, version: str) -> Response:
         """Ask whether a token stands: 200 with its type, or 401."""
-        _, token = tokens.live_log_in(token=self.read(request)["token"], kinds=(AccessToken, RefreshToken))
+        _, token = tokens.live_log_in(token=self.body()["token"], kinds=(AccessToken, RefreshToken))
         return Response({"token_type": token.token_type}, headers=NO_STORE)
 
 
@@ -135,7 +133,7 @@ class LogOutView(OpenView):
 
         Access tokens and browsers are refused from now on.
         """
-        data = self.read(request)
+        data = self.body()
         tokens.log_out(token=data["refresh"], everywhere=data["everywhere"])
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -152,7 +150,7 @@ class GoogleView(OpenView):
         An account here is linked by its confirmed address, or made. With a second factor, send `otp` at once:
         a code is good for one call.
         """
-        return Response(_shown(connections.log_in(request=request._request, **self.read(request))), headers=NO_STORE)
+        return Response(_shown(connections.log_in(request=request._request, **self.body())), headers=NO_STORE)
 
 
 class ResetView(OpenView):
@@ -163,7 +161,7 @@ class ResetView(OpenView):
     @extend_schema(operation_id="auth_password_reset", responses=DetailSerializer)
     def post(self, request: Request, version: str) -> Response:
         """Ask for a letter with a link that sets a new password; the answer is the same for every address."""
-        passwords.ask_reset(now=clock.now(), **self.read(request))
+        passwords.ask_reset(now=clock.now(), **self.body())
         return Response({"detail": "If this address has an account, a letter is on its way to it."}, headers=NO_STORE)
 
 
@@ -175,7 +173,7 @@ class ResetConfirmView(OpenView):
     @extend_schema(operation_id="auth_password_reset_confirm", responses=DetailSerializer)
     def post(self, request: Request, version: str) -> Response:
         """Set a new password by what stands in the letter's link, once. Every log-in of the user ends."""
-        passwords.confirm_reset(now=clock.now(), **self.read(request))
+        passwords.confirm_reset(now=clock.now(), **self.body())
         return Response({"detail": "The password is set; log in with it."}, headers=NO_STORE)
 
 
@@ -191,7 +189,7 @@ class ChangePasswordView(OpenView):
     @extend_schema(operation_id="auth_password_change", responses=DetailSerializer)
     def post(self, request: Request, version: str) -> Response:
         """Set a new password by the present one. Every log-in of the user ends, this one too."""
-        passwords.change(user=request.user, request=request._request, now=clock.now(), **self.read(request))
+        passwords.change(user=request.user, request=request._request, now=clock.now(), **self.body())
         return Response({"detail": "The password is changed; log in with it."}, headers=NO_STORE)
 
 

@@ -6,10 +6,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.serializers import UserPatchSerializer, UserSerializer
+from gaas.lib.rest.bodies import ReadsBody
 from gaas.lib.rest.filters import StrictQuery
 
 
-class MeView(StrictQuery, GenericAPIView):
+class MeView(ReadsBody, StrictQuery, GenericAPIView):
     serializer_class = UserPatchSerializer
     key_scope = "accounts"
     pagination_class = None
@@ -23,10 +24,8 @@ class MeView(StrictQuery, GenericAPIView):
     @extend_schema(operation_id="users_me_update", responses=UserSerializer)
     def patch(self, request: Request, version: str) -> Response:
         """Change the caller's name."""
-        serializer = self.get_serializer(data=request.data, partial=True)
-        serializer.is_valid(raise_exception=True)
-        user = request.user
-        if "name" in serializer.validated_data:
-            user.name = serializer.validated_data["name"]
+        user, data = request.user, self.body()
+        if "name" in data:
+            user.name = data["name"]
             user.save(update_fields=["name", "updated_at"])
         return Response(UserSerializer(user).data)

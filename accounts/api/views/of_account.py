@@ -1,4 +1,4 @@
-"""What stands under one account: its members, invitations, caps and thresholds."""
+"""What stands under one account: its members, invitations, caps, thresholds and low marks."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from rest_framework.viewsets import GenericViewSet
 from accounts import services
 from accounts.api import family_serializers as bodies
 from accounts.api.serializers import AccountSerializer
-from accounts.api.views.accounts import described, seen_account
+from accounts.api.views.accounts import described
 from accounts.choices import CapPeriod, Role
-from accounts.models import Account, ApprovalThreshold, CapRule, Invitation, Membership, RegistryLogin
+from accounts.models import Account, ApprovalThreshold, CapRule, Invitation, LowMark, Membership, RegistryLogin
 from gaas.lib import clock
 from gaas.lib.rest.throttles import ScopedThrottle, UserThrottle
 from gaas.outbox.api import Idempotent
@@ -47,11 +47,6 @@ class OfAccount(Idempotent, ListModelMixin, GenericViewSet):
             return self.queryset
         return self.queryset.model.objects.filter(account=self.account).select_related("account__parent")
 
-    def read(self, serializer_class: type) -> dict[str, Any]:
-        serializer = serializer_class(data=self.request.data, context=self.get_serializer_context())
-        serializer.is_valid(raise_exception=True)
-        return serializer.validated_data
-
 
 class MemberViewSet(OfAccount, RetrieveModelMixin):
     """Who belongs to the account by membership; whoever manages an account above may do as much."""
@@ -69,7 +64,7 @@ class MemberViewSet(OfAccount, RetrieveModelMixin):
     @extend_schema(request=bodies.InviteSerializer, responses={201: bodies.InvitationSerializer})
     def create(self, request: Request, version: str, account: str) -> Response:
         """Invite somebody by mail; the answer is the same whether or not the address has a user."""
-        here, data = self.account, self.read(bodies.InviteSerializer)
+        here, data = self.account, self.body(bodies.InviteSerializer)
         made = services.invite(
             account=here, email=data["email"], role=Role(data["role"]), by=request.user, now=clock.now()
         )
@@ -78,7 +73,7 @@ class MemberViewSet(OfAccount, RetrieveModelMixin):
     @extend_schema(request=bodies.RoleSerializer, responses=bodies.MemberSerializer)
     def partial_update(self, request: Request, version: str, account: str, pk: str) -> Response:
         """Give a member another role."""
-        member, data = self.get_object(), self.read(bodies.RoleSerializer)
+        member, data = self.get_object(), self.body(bodies.RoleSerializer)
         changed = services.change_role(membership=member, role=Role(data["role"]), by=request.user)
         return Response(bodies.MemberSerializer(changed).data)
 
@@ -116,11 +111,7 @@ class AcceptInvitationView(Idempotent, GenericAPIView):
     @extend_schema(operation_id="invitations_accept", responses=bodies.MemberSerializer)
     def post(self, request: Request, version: str) -> Response:
         """Become a member by the token of a letter to one's own, verified address."""
-        serializer = self.get_serializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        membership = services.accept_invitation(
-            token=serializer.validated_data["token"], by=request.user, now=clock.now()
-        )
+        membership = services.accept_invitation(**self.body(), by=request.user, now=clock.now())
         return Response(bodies.MemberSerializer(membership).data)
 
 
@@ -137,7 +128,7 @@ class InviteChildView(OfAccount):
     @extend_schema(operation_id="accounts_children_invite", responses={201: bodies.InvitationSerializer})
     def create(self, request: Request, version: str, account: str) -> Response:
         """Send a letter by which its reader puts an account of theirs below this one, or does not."""
-        here, data = self.account, self.read(bodies.InviteChildSerializer)
+        here, data = self.account, self.body(bodies.InviteChildSerializer)
         made = services.invite_child(
             account=here, email=data["email"], pays_from=data["pays_from"], by=request.user, now=clock.now()
         )
@@ -154,12 +145,10 @@ class LinkView(Idempotent, GenericAPIView):
     @extend_schema(operation_id="invitations_link", responses=AccountSerializer)
     def post(self, request: Request, version: str) -> Response:
         """Put an account of one's own below another, by the token of a letter to one's own, verified address."""
-        serializer = self.get_serializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        data = serializer.validated_data
+        data = self.body()
         linked = services.accept_link(
             token=data["token"],
-            account=seen_account(data["account"], "account", request.user),
+            account=Account.objects.visible_to(request.user).named(data["account"]),
             pays_from=data["pays_from"],
             by=request.user,
             now=clock.now(),
@@ -182,7 +171,7 @@ class CapViewSet(OfAccount):
     @extend_schema(request=bodies.CapSetSerializer, responses={201: bodies.CapSerializer})
     def create(self, request: Request, version: str, account: str) -> Response:
         """Set a cap; the one that there is for the same unit and period is changed."""
-        here, data = self.account, self.read(bodies.CapSetSerializer)
+        here, data = self.account, self.body(bodies.CapSetSerializer)
         now = clock.now()
         rule = services.set_cap(
             account=here,
@@ -211,7 +200,7 @@ class ThresholdViewSet(OfAccount):
     @extend_schema(request=bodies.ThresholdSetSerializer, responses={201: bodies.ThresholdSerializer})
     def create(self, request: Request, version: str, account: str) -> Response:
         """Set the threshold for hours or for money; the one that there is is changed."""
-        here, data = self.account, self.read(bodies.ThresholdSetSerializer)
+        here, data = self.account, self.body(bodies.ThresholdSetSerializer)
         made = services.set_threshold(account=here, asset=data["asset"], above=data["amount"], by=request.user)
         return Response(bodies.ThresholdSerializer(made).data, status=status.HTTP_201_CREATED)
 
@@ -220,6 +209,28 @@ class ThresholdViewSet(OfAccount):
         """Remove a threshold."""
         services.remove_threshold(threshold=self.get_object(), by=request.user)
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class LowMarkViewSet(OfAccount):
+    """Below what of hours and of money the people of an account are told, once a crossing."""
+
+    queryset = LowMark.objects.none()
+    serializer_class = bodies.LowMarkSerializer
+    pagination_class = None
+    filter_backends = ()
+
+    @extend_schema(responses=bodies.LowMarkSerializer(many=True))
+    def list(self, request: Request, version: str, account: str) -> Response:
+        """Give both marks: the account's own, or the platform's where it has none."""
+        return Response(bodies.LowMarkSerializer(services.standing_of(self.account), many=True).data)
+
+    @extend_schema(request=bodies.LowMarkSetSerializer, responses={201: bodies.LowMarkSerializer})
+    def create(self, request: Request, version: str, account: str) -> Response:
+        """Set the mark for hours or for money; the one that there is is changed."""
+        here, data = self.account, self.body(bodies.LowMarkSetSerializer)
+        services.set_low_mark(account=here, asset=data["asset"], below=data["amount"], by=request.user)
+        made = next(row for row in services.standing_of(here) if row.asset == data["asset"])
+        return Response(bodies.LowMarkSerializer(made).data, status=status.HTTP_201_CREATED)
 
 
 class RegistryViewSet(OfAccount):
@@ -231,7 +242,7 @@ class RegistryViewSet(OfAccount):
     @extend_schema(request=bodies.RegistryLoginSetSerializer, responses={201: bodies.RegistryLoginSerializer})
     def create(self, request: Request, version: str, account: str) -> Response:
         """Keep a log-in; the one that there is for the same registry is replaced."""
-        here, data = self.account, self.read(bodies.RegistryLoginSetSerializer)
+        here, data = self.account, self.body(bodies.RegistryLoginSetSerializer)
         made = services.set_registry_login(account=here, by=request.user, **data)
         return Response(bodies.RegistryLoginSerializer(made).data, status=status.HTTP_201_CREATED)
 

@@ -22,7 +22,6 @@ from accounts.api.serializers import (
 )
 from accounts.models import Account, QuotaRequest
 from gaas.lib import clock
-from gaas.lib.errors import NotFound
 from gaas.lib.rest.etag import ETagMixin
 from gaas.lib.rest.filters import SparseFields
 from gaas.outbox.api import Idempotent
@@ -48,10 +47,9 @@ class QuotaRequestViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, R
     @extend_schema(request=QuotaRequestCreateSerializer, responses={201: QuotaRequestSerializer})
     def create(self, request: Request, version: str) -> Response:
         """Ask staff for hours on an account."""
-        data = self._read()
-        asked = services.request_quota(
-            account=self._account(data), gpu_ms=data["hours"], by=request.user, reason=data["reason"]
-        )
+        data = self.body()
+        account = Account.objects.visible_to(request.user).named(data.get("account"), by=request.user)
+        asked = services.request_quota(account=account, gpu_ms=data["hours"], by=request.user, reason=data["reason"])
         return Response(QuotaRequestSerializer(asked).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(request=QuotaRequestApproveSerializer, responses=QuotaRequestSerializer)
@@ -64,7 +62,7 @@ class QuotaRequestViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, R
     )
     def approve(self, request: Request, version: str, pk: str) -> Response:
         """Grant the hours that were asked for, or fewer."""
-        asked, data = self.get_object(), self._read()
+        asked, data = self.get_object(), self.body()
         services.approve_quota_request(
             request=asked, by=request.user, gpu_ms=data.get("hours"), reason=data["reason"], now=clock.now()
         )
@@ -80,18 +78,6 @@ class QuotaRequestViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, R
     )
     def reject(self, request: Request, version: str, pk: str) -> Response:
         """Say no, with a reason."""
-        asked, data = self.get_object(), self._read()
+        asked, data = self.get_object(), self.body()
         services.reject_quota_request(request=asked, by=request.user, reason=data["reason"], now=clock.now())
         return Response(QuotaRequestSerializer(asked).data)
-
-    def _read(self) -> dict[str, Any]:
-        serializer = self.get_serializer(data=self.request.data)
-        serializer.is_valid(raise_exception=True)
-        return serializer.validated_data
-
-    def _account(self, data: dict[str, Any]) -> Account:
-        seen = Account.objects.visible_to(self.request.user)
-        account = seen.filter(pk=data.get("account") or self.request.user.default_account.pk).first()
-        if account is None:
-            raise NotFound("No such account, or not one that you see.", attr="account")
-        return account

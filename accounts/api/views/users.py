@@ -45,7 +45,7 @@ class UserViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, RetrieveM
     @extend_schema(request=UserPatchSerializer, responses=PersonSerializer)
     def partial_update(self, request: Request, version: str, pk: str) -> Response:
         """Correct somebody's name."""
-        user, data = self.get_object(), self._read(UserPatchSerializer)
+        user, data = self.get_object(), self.body(UserPatchSerializer)
         if "name" in data:
             user.rename(name=data["name"], by=request.user, now=clock.now())
         return self._one(user)
@@ -54,7 +54,7 @@ class UserViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, RetrieveM
     @action(detail=True, methods=["post"], serializer_class=UserReasonSerializer)
     def deactivate(self, request: Request, version: str, pk: str) -> Response:
         """Keep somebody from logging in: tokens, browsers and keys are refused from now on."""
-        user, data = self.get_object(), self._read(UserReasonSerializer)
+        user, data = self.get_object(), self.body(UserReasonSerializer)
         user.switch_off(by=request.user, reason=data["reason"], now=clock.now())
         return self._one(user)
 
@@ -62,14 +62,9 @@ class UserViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, RetrieveM
     @action(detail=True, methods=["post"], serializer_class=UserReasonSerializer)
     def reactivate(self, request: Request, version: str, pk: str) -> Response:
         """Let somebody log in again."""
-        user, data = self.get_object(), self._read(UserReasonSerializer)
+        user, data = self.get_object(), self.body(UserReasonSerializer)
         user.switch_on(by=request.user, reason=data["reason"], now=clock.now())
         return self._one(user)
-
-    def _read(self, serializer_class: type) -> dict[str, Any]:
-        serializer = serializer_class(data=self.request.data, context=self.get_serializer_context())
-        serializer.is_valid(raise_exception=True)
-        return serializer.validated_data
 
     def _one(self, user: User) -> Response:
         return Response(PersonSerializer(user).data)

@@ -72,6 +72,57 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["-id"],
                 "abstract": False,
+                "constraints": [
+                    models.UniqueConstraint(fields=("asset", "kind", "owner_key"), name="balance_one_per_owner"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(
+                                ("held__lte", 4611686018427387904),
+                                ("posted__gte", -4611686018427387904),
+                                ("posted__lte", 4611686018427387904),
+                                models.Q(
+                                    ("floor", None),
+                                    models.Q(("floor__gte", -4611686018427387904), ("floor__lte", 4611686018427387904)),
+                                    _connector="OR",
+                                ),
+                            ),
+                            ("posted", None),
+                            _connector="OR",
+                        ),
+                        name="balance_within_limits",
+                    ),
+                    models.CheckConstraint(condition=models.Q(("held__gte", 0)), name="balance_held_not_negative"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("floor", None),
+                            ("posted", None),
+                            (
+                                "posted__gte",
+                                django.db.models.expressions.CombinedExpression(
+                                    models.F("floor"), "+", models.F("held")
+                                ),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="balance_not_overdrawn",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("floor", None), ("held", 0), ("owner_key__startswith", "sys:"), ("posted", None)),
+                            models.Q(
+                                ("posted__isnull", False), models.Q(("owner_key__startswith", "sys:"), _negated=True)
+                            ),
+                            _connector="OR",
+                        ),
+                        name="balance_lazy_only_for_platform",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("closed_at", None), ("posted", None), models.Q(("held", 0), ("posted", 0)), _connector="OR"
+                        ),
+                        name="balance_closed_is_empty",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -95,6 +146,9 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["-id"],
                 "abstract": False,
+                "constraints": [
+                    models.UniqueConstraint(fields=("balance", "before"), name="snapshot_once"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -118,6 +172,18 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["-id"],
                 "abstract": False,
+                "constraints": [
+                    models.UniqueConstraint(fields=("owner_key", "asset", "starts_at"), name="cap_one_per_period"),
+                    models.CheckConstraint(
+                        condition=models.Q(("ends_at__gt", models.F("starts_at"))), name="cap_period_in_order"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("limit__lte", 4611686018427387904), ("used__gte", 0), ("used__lte", models.F("limit"))
+                        ),
+                        name="cap_not_exceeded",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -161,6 +227,51 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["-id"],
                 "abstract": False,
+                "indexes": [
+                    models.Index(fields=["balance", "-id"], name="hold_of_balance"),
+                    models.Index(fields=["state", "-id"], name="hold_by_state"),
+                    models.Index(condition=models.Q(("state", "open")), fields=["expires_at"], name="hold_due"),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("amount__gte", models.F("opened_with")),
+                            ("amount__lt", 4611686018427387904),
+                            ("opened_with__gt", 0),
+                            ("captured__gte", 0),
+                            ("released__gte", 0),
+                        ),
+                        name="hold_amounts",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "amount__gte",
+                                django.db.models.expressions.CombinedExpression(
+                                    models.F("captured"), "+", models.F("released")
+                                ),
+                            )
+                        ),
+                        name="hold_not_exceeded",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("closed_at", None), ("state", "open")),
+                            models.Q(
+                                ("closed_at__isnull", False),
+                                ("state__in", ["captured", "released", "expired"]),
+                                (
+                                    "amount",
+                                    django.db.models.expressions.CombinedExpression(
+                                        models.F("captured"), "+", models.F("released")
+                                    ),
+                                ),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="hold_closed_adds_up",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -190,6 +301,9 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "holds in caps",
                 "ordering": ["-id"],
                 "abstract": False,
+                "constraints": [
+                    models.UniqueConstraint(fields=("hold", "cap"), name="hold_cap_once"),
+                ],
             },
         ),
         migrations.AddField(
@@ -260,184 +374,21 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["-id"],
+                "indexes": [
+                    models.Index(fields=["debit", "-id"], name="transfer_out_of"),
+                    models.Index(fields=["credit", "-id"], name="transfer_into"),
+                    models.Index(fields=["created_at"], name="transfer_created"),
+                    models.Index(condition=models.Q(("ref", ""), _negated=True), fields=["ref"], name="transfer_ref"),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("amount__gt", 0), ("amount__lt", 4611686018427387904)),
+                        name="transfer_amount_positive",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("debit", models.F("credit")), _negated=True), name="transfer_between_two"
+                    ),
+                ],
             },
-        ),
-        migrations.AddConstraint(
-            model_name="balance",
-            constraint=models.UniqueConstraint(fields=("asset", "kind", "owner_key"), name="balance_one_per_owner"),
-        ),
-        migrations.AddConstraint(
-            model_name="balance",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(
-                        ("held__lte", 4611686018427387904),
-                        ("posted__gte", -4611686018427387904),
-                        ("posted__lte", 4611686018427387904),
-                        models.Q(
-                            ("floor", None),
-                            models.Q(("floor__gte", -4611686018427387904), ("floor__lte", 4611686018427387904)),
-                            _connector="OR",
-                        ),
-                    ),
-                    ("posted", None),
-                    _connector="OR",
-                ),
-                name="balance_within_limits",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="balance",
-            constraint=models.CheckConstraint(condition=models.Q(("held__gte", 0)), name="balance_held_not_negative"),
-        ),
-        migrations.AddConstraint(
-            model_name="balance",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("floor", None),
-                    ("posted", None),
-                    (
-                        "posted__gte",
-                        django.db.models.expressions.CombinedExpression(models.F("floor"), "+", models.F("held")),
-                    ),
-                    _connector="OR",
-                ),
-                name="balance_not_overdrawn",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="balance",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("floor", None), ("held", 0), ("owner_key__startswith", "sys:"), ("posted", None)),
-                    models.Q(("posted__isnull", False), models.Q(("owner_key__startswith", "sys:"), _negated=True)),
-                    _connector="OR",
-                ),
-                name="balance_lazy_only_for_platform",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="balance",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("closed_at", None), ("posted", None), models.Q(("held", 0), ("posted", 0)), _connector="OR"
-                ),
-                name="balance_closed_is_empty",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="balancesnapshot",
-            constraint=models.UniqueConstraint(fields=("balance", "before"), name="snapshot_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="cap",
-            constraint=models.UniqueConstraint(fields=("owner_key", "asset", "starts_at"), name="cap_one_per_period"),
-        ),
-        migrations.AddConstraint(
-            model_name="cap",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("ends_at__gt", models.F("starts_at"))), name="cap_period_in_order"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="cap",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("limit__lte", 4611686018427387904), ("used__gte", 0), ("used__lte", models.F("limit"))
-                ),
-                name="cap_not_exceeded",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="holdcap",
-            constraint=models.UniqueConstraint(fields=("hold", "cap"), name="hold_cap_once"),
-        ),
-        migrations.AddIndex(
-            model_name="hold",
-            index=models.Index(fields=["balance", "-id"], name="hold_of_balance"),
-        ),
-        migrations.AddIndex(
-            model_name="hold",
-            index=models.Index(fields=["state", "-id"], name="hold_by_state"),
-        ),
-        migrations.AddIndex(
-            model_name="hold",
-            index=models.Index(condition=models.Q(("state", "open")), fields=["expires_at"], name="hold_due"),
-        ),
-        migrations.AddConstraint(
-            model_name="hold",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("amount__gte", models.F("opened_with")),
-                    ("amount__lt", 4611686018427387904),
-                    ("opened_with__gt", 0),
-                    ("captured__gte", 0),
-                    ("released__gte", 0),
-                ),
-                name="hold_amounts",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="hold",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    (
-                        "amount__gte",
-                        django.db.models.expressions.CombinedExpression(
-                            models.F("captured"), "+", models.F("released")
-                        ),
-                    )
-                ),
-                name="hold_not_exceeded",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="hold",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("closed_at", None), ("state", "open")),
-                    models.Q(
-                        ("closed_at__isnull", False),
-                        ("state__in", ["captured", "released", "expired"]),
-                        (
-                            "amount",
-                            django.db.models.expressions.CombinedExpression(
-                                models.F("captured"), "+", models.F("released")
-                            ),
-                        ),
-                    ),
-                    _connector="OR",
-                ),
-                name="hold_closed_adds_up",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="transfer",
-            index=models.Index(fields=["debit", "-id"], name="transfer_out_of"),
-        ),
-        migrations.AddIndex(
-            model_name="transfer",
-            index=models.Index(fields=["credit", "-id"], name="transfer_into"),
-        ),
-        migrations.AddIndex(
-            model_name="transfer",
-            index=models.Index(fields=["created_at"], name="transfer_created"),
-        ),
-        migrations.AddIndex(
-            model_name="transfer",
-            index=models.Index(condition=models.Q(("ref", ""), _negated=True), fields=["ref"], name="transfer_ref"),
-        ),
-        migrations.AddConstraint(
-            model_name="transfer",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("amount__gt", 0), ("amount__lt", 4611686018427387904)),
-                name="transfer_amount_positive",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="transfer",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("debit", models.F("credit")), _negated=True), name="transfer_between_two"
-            ),
         ),
     ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
+from accounts.ledger import sql
 from accounts.ledger.choices import HoldState
 from accounts.ledger.models import Balance, Hold, Transfer
 from accounts.ledger.services import moves
@@ -29,7 +30,6 @@ class Leg:
     memo: str = ""
 
 
-@retried
 def capture(*, hold_id: UUID, legs: Sequence[Leg], final: bool, actor: str = "") -> list[Transfer]:
     """Pay the legs out of a hold; `final` gives back the rest and closes it.
 
@@ -48,6 +48,18 @@ def capture(*, hold_id: UUID, legs: Sequence[Leg], final: bool, actor: str = "")
         if final:
             release(hold_id=hold_id)
         return []
+    paid = [
+        Transfer(key=leg.key, kind=leg.kind, credit=leg.credit, amount=leg.amount, ref=leg.ref, memo=leg.memo)
+        for leg in legs
+    ]
+    if sql.capture_at_once(hold_id=hold_id, legs=paid, final=final, actor=actor):
+        return paid
+    return _capture(hold_id, legs, total=total, final=final, actor=actor)
+
+
+@retried
+def _capture(hold_id: UUID, legs: Sequence[Leg], *, total: int, final: bool, actor: str) -> list[Transfer]:
+    """Do as `capture` statement by statement, and say why where it cannot be."""
     found = lock(hold_id)
     wanted = [_transfer(leg, found, actor) for leg in legs]
     stored = {row.key: row for row in Transfer.objects.filter(key__in=[leg.key for leg in legs])}

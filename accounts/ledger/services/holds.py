@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
+from accounts.ledger import sql
 from accounts.ledger.choices import LIMIT, HoldState
 from accounts.ledger.models import Balance, Cap, Hold, HoldCap
 from accounts.ledger.services import moves
@@ -19,7 +20,6 @@ from gaas.lib.retry import retried
 
 
 @keyed(Hold)
-@retried
 def hold(
     *,
     balance: Balance,
@@ -38,13 +38,6 @@ def hold(
     InvalidAmount, InsufficientBalance, BalanceFrozen, CapExceeded, AssetMismatch.
     """
     moves.checked(amount)
-    stored = Hold.objects.filter(key=key).first()
-    if stored is not None:
-        if (stored.balance_id, stored.opened_with, stored.purpose, stored.ref) != (balance.pk, amount, purpose, ref):
-            raise KeyReused(f"The key {key!r} stands for another hold already.")
-        return stored
-    if any(cap.asset_id != balance.asset_id for cap in caps):
-        raise AssetMismatch(f"Only a cap on {balance.asset_id} can count this hold.")
     made = Hold(
         balance=balance,
         key=key,
@@ -55,9 +48,26 @@ def hold(
         spender=spender,
         expires_at=expires_at,
     )
+    if not caps and sql.hold_at_once(made):
+        return made
+    return _hold(made, caps)
+
+
+@retried
+def _hold(made: Hold, caps: Sequence[Cap]) -> Hold:
+    """Do as `hold` statement by statement, and say why where it cannot be."""
+    stored = Hold.objects.filter(key=made.key).first()
+    if stored is not None:
+        if any(
+            getattr(stored, name) != getattr(made, name) for name in ("balance_id", "opened_with", "purpose", "ref")
+        ):
+            raise KeyReused(f"The key {made.key!r} stands for another hold already.")
+        return stored
+    if any(cap.asset_id != made.balance.asset_id for cap in caps):
+        raise AssetMismatch(f"Only a cap on {made.balance.asset_id} can count this hold.")
     cap_ids = {cap.pk for cap in caps}
-    moves.reserve(balance.pk, amount)
-    moves.count_in(cap_ids, amount)
+    moves.reserve(made.balance_id, made.amount)
+    moves.count_in(cap_ids, made.amount)
     Hold.objects.bulk_create([made])
     if cap_ids:
         HoldCap.objects.bulk_create([HoldCap(hold=made, cap_id=cap_id) for cap_id in sorted(cap_ids)])

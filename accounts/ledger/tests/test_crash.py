@@ -35,11 +35,12 @@ def test_case_11_a_crash_at_each_statement_of_each_verb_leaves_the_books_sound(t
         | {"DJANGO_SETTINGS_MODULE": "gaas.tests.settings"},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
     report = json.loads(ended.stdout.splitlines()[-1])
     assert report["wrong"] == []
     assert all(count >= 2 for count in report["killed"].values()), report["killed"]
-    assert report["killed"]["capture, final"] >= 9
+    assert report["killed"]["capture, final"] >= (2 if connection.vendor == "postgresql" else 9)
+    assert report["killed"]["transfer"] >= 5

@@ -1,3 +1,4 @@
+import json
 import threading
 from datetime import timedelta
 
@@ -8,6 +9,7 @@ from django.db import connection, transaction
 from accounts.ledger import sql
 from accounts.ledger.models import BalanceSnapshot, Transfer, TransferSeal
 from accounts.ledger.services import NotSettled, take_snapshot, transfer
+from accounts.ledger.services.snapshots import booked
 from accounts.ledger.tests.conftest import problems
 from gaas.lib.clock import now
 
@@ -21,6 +23,12 @@ def at_once(monkeypatch):
 def wait_past(moment):
     while sql.settled_before() <= moment:
         threading.Event().wait(0.002)
+
+
+def _write_seals(**fields):
+    with connection.cursor() as cursor:
+        value = None if fields["kinds"] is None else json.dumps(fields["kinds"])
+        cursor.execute("UPDATE ledger_transferseal SET kinds = %s", [value])
 
 
 @pytest.mark.django_db(transaction=True)
@@ -43,6 +51,46 @@ class TestSnapshot:
         assert list(BalanceSnapshot.objects.order_by("before").values_list("posted", flat=True)) == [-100, -101]
         assert list(TransferSeal.objects.order_by("before").values_list("count", flat=True)) == [1, 1]
         assert grant.total() == -102
+
+    def test_what_is_under_a_seal_is_counted_once(self, used, hours, funded, django_assert_num_queries):
+        def use(key, kind="usage"):
+            transfer(key=key, kind=kind, debit=hours, credit=used, amount=1)
+
+        for number in range(3):
+            use(f"task:{number}")
+        use("free words")
+        use("other:1")
+        wait_past(Transfer.objects.latest("created_at").created_at)
+        seal = take_snapshot()
+        assert seal.kinds["usage task"] == 3
+        assert seal.kinds["usage"] == seal.kinds["usage other"] == 1
+        # What is under it need not be counted again: seals and what came since, whatever there was before.
+        with django_assert_num_queries(2):
+            assert booked(kind="usage", word="task") == 3
+        use("task:3")
+        assert (booked(kind="usage", word="task"), booked(kind="usage", word="none")) == (4, 0)
+        wait_past(Transfer.objects.latest("created_at").created_at)
+        take_snapshot()
+        use("task:4")
+        assert booked(kind="usage", word="task") == 5
+
+    def test_seals_of_before_are_counted_by_their_transfers(self, used, hours):
+        for number in range(2):
+            transfer(key=f"task:{number}", kind="usage", debit=hours, credit=used, amount=1)
+            wait_past(Transfer.objects.latest("created_at").created_at)
+            take_snapshot()
+        _write_seals(kinds=None)
+        transfer(key="task:2", kind="usage", debit=hours, credit=used, amount=1)
+        assert booked(kind="usage", word="task") == 3
+
+    def test_a_seal_that_counts_otherwise_is_found(self, used, hours):
+        transfer(key="task:1", kind="usage", debit=hours, credit=used, amount=1)
+        wait_past(Transfer.objects.latest("created_at").created_at)
+        take_snapshot()
+        kinds = TransferSeal.objects.get().kinds
+        _write_seals(kinds={**kinds, "usage task": 9})
+        assert any("other kinds" in said for said in problems())
+        _write_seals(kinds=kinds)
 
     def test_one_moment_is_taken_once(self, hours):
         before = sql.settled_before()

@@ -1,5 +1,4 @@
 import pytest
-from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 
 from accounts.ledger import triggers
@@ -88,14 +87,3 @@ class TestTriggers:
         for change in ({"asset_id": "USD"}, {"kind": "gift"}, {"owner_key": "acct:charlie"}):
             with pytest.raises(IntegrityError, match="keeps"), transaction.atomic():
                 Balance.objects.filter(pk=hours.pk).update(**change)
-
-
-@pytest.mark.django_db(transaction=True)
-class TestMigrations:
-    def test_they_go_to_zero_and_back(self, hours):
-        call_command("migrate", "ledger", "zero", verbosity=0)
-        assert "ledger_transfer" not in connection.introspection.table_names()
-        call_command("migrate", verbosity=0)
-        assert triggers.missing(connection) == []
-        assert Asset.objects.count() == 2
-        assert problems() == []
