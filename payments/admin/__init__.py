@@ -1,3 +1,13 @@
-from payments.admin import charges, disputes, payments, refunds, reviews
+from payments.admin import charges, contracts, destinations, disputes, payments, payouts, refunds, reviews, statements
 
-__all__ = ["charges", "disputes", "payments", "refunds", "reviews"]
+__all__ = [
+    "charges",
+    "contracts",
+    "destinations",
+    "disputes",
+    "payments",
+    "payouts",
+    "refunds",
+    "reviews",
+    "statements",
+]

@@ -114,6 +114,37 @@ class ReferenceForm(forms.Form):
     )
 
 
+class SentForm(forms.Form):
+    reference = forms.CharField(
+        max_length=140,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="Under which the money went out; on a chain the transaction's hash. Each can be noted once.",
+    )
+
+
+class CameBackForm(forms.Form):
+    amount = UsdInput(label="Amount that came back")
+    reason = forms.CharField(
+        max_length=2000,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text="Required: why it came back. The owner will read it.",
+    )
+
+
+class SettleForm(forms.Form):
+    went = forms.ChoiceField(
+        label="How it went",
+        choices=[("", "---------"), ("sent", "It was sent as agreed"), ("not_sent", "It was not sent")],
+        widget=UnfoldAdminSelectWidget(),
+        help_text="Look at the provider first: what was not sent is the owner's again at once.",
+    )
+    reason = forms.CharField(
+        max_length=2000,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text="Required: what the provider shows. The owner will read it.",
+    )
+
+
 class ResolveForm(forms.Form):
     outcome = forms.ChoiceField(choices=ReviewOutcome.choices, widget=UnfoldAdminSelectWidget())
     resolution = forms.CharField(

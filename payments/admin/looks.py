@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from payments.choices import DisputeStatus, PaymentStatus, RefundStatus, ReviewStatus
+from payments.choices import ContractStatus, DisputeStatus, PaymentStatus, PayoutStatus, RefundStatus, ReviewStatus
 
 PAYMENT = {
     PaymentStatus.CREATED: "info",
@@ -24,3 +24,21 @@ REFUND = {
 }
 DISPUTE = {DisputeStatus.OPEN: "warning", DisputeStatus.WON: "success", DisputeStatus.LOST: "danger"}
 REVIEW = {ReviewStatus.OPEN: "warning", ReviewStatus.RESOLVED: "success"}
+PAYOUT = {
+    PayoutStatus.REQUESTED: "warning",
+    PayoutStatus.APPROVED: "info",
+    PayoutStatus.SENDING: "warning",
+    PayoutStatus.UNKNOWN: "danger",
+    PayoutStatus.PAID: "success",
+    PayoutStatus.FAILED: "danger",
+    PayoutStatus.REJECTED: "danger",
+    PayoutStatus.RETURNED: "danger",
+}
+CONTRACT = {
+    ContractStatus.DRAFT: "info",
+    ContractStatus.PROPOSED: "warning",
+    ContractStatus.ACTIVE: "success",
+    ContractStatus.PAST_DUE: "danger",
+    ContractStatus.SUSPENDED: "danger",
+    ContractStatus.PAUSED: "warning",
+}

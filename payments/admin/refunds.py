@@ -13,7 +13,7 @@ from gaas.lib.amounts import show_micro
 from gaas.lib.reasons import ReasonForm, verb_action
 from payments import services
 from payments.admin import looks
-from payments.admin.forms import ReferenceForm
+from payments.admin.forms import ReferenceForm, SettleForm
 from payments.choices import RefundStatus
 from payments.models import Refund
 
@@ -51,7 +51,7 @@ class RefundAdmin(ViewOnlyAdmin):
     readonly_fields = ("usd", "status")
     when_empty = "Refunds begin on the page of a payment."
     actions = ("approve",)
-    actions_detail = ("approve", "note_sent", "cancel")
+    actions_detail = ("approve", "note_sent", "cancel", "settle")
 
     @verb_action(
         description="Approve",
@@ -87,6 +87,24 @@ class RefundAdmin(ViewOnlyAdmin):
     )
     def cancel(self, request: HttpRequest, refund: Refund, data: dict[str, Any]) -> None:
         services.cancel_refund(refund=refund, by=request.user, reason=data["reason"], now=clock.now())
+
+    @verb_action(
+        description="Say how it went",
+        done="settled",
+        form=SettleForm,
+        permissions=["refund"],
+        icon="fact_check",
+        variant=ActionVariant.DANGER,
+        applies=lambda refund: refund.status == RefundStatus.UNKNOWN,
+    )
+    def settle(self, request: HttpRequest, refund: Refund, data: dict[str, Any]) -> None:
+        services.settle_refund(
+            refund=refund,
+            was_sent=data["went"] == "sent",
+            reason=data["reason"],
+            by=request.user,
+            now=clock.now(),
+        )
 
     @display(description="USD")
     def usd(self, refund: Refund) -> str:

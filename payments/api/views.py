@@ -15,7 +15,6 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.models import Account
 from gaas.lib import clock
-from gaas.lib.errors import NotFound
 from gaas.lib.rest.etag import ETagMixin
 from gaas.lib.rest.filters import SparseFields
 from gaas.lib.rest.serializers import NoFields
@@ -57,9 +56,9 @@ class PaymentViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, Retrie
     @extend_schema(request=PaymentCreateSerializer, responses={201: PaymentSerializer})
     def create(self, request: Request, version: str) -> Response:
         """Begin a payment into a wallet. Its provider is told next: read it again for what to do."""
-        data = self._read()
+        data = self.body()
         payment = services.start_payment(
-            account=self._account(data),
+            account=Account.objects.visible_to(request.user).named(data.get("account"), by=request.user),
             provider=data["provider"],
             amount=data["amount_usd"],
             method=data["method"],
@@ -73,7 +72,7 @@ class PaymentViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, Retrie
     def cancel(self, request: Request, version: str, pk: str) -> Response:
         """Give up a payment that nobody paid."""
         payment = self.get_object()
-        self._read()
+        self.body()
         cancelled = services.cancel_payment(payment=payment, by=request.user, now=clock.now())
         return Response(PaymentSerializer(cancelled).data)
 
@@ -81,7 +80,7 @@ class PaymentViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, Retrie
     @action(detail=True, methods=["post"], serializer_class=TransactionSerializer)
     def verify(self, request: Request, version: str, pk: str) -> Response:
         """Name the transaction by which a payment on a chain was made; the chain decides."""
-        payment, data = self.get_object(), self._read()
+        payment, data = self.get_object(), self.body()
         claimed = services.claim_transaction(payment=payment, tx_hash=data["tx_hash"], by=request.user, now=clock.now())
         return Response(PaymentSerializer(claimed).data)
 
@@ -89,7 +88,7 @@ class PaymentViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, Retrie
     @action(detail=True, methods=["post"], serializer_class=RefundCreateSerializer)
     def refund(self, request: Request, version: str, pk: str) -> Response:
         """Send a payment back, whole or in part: for staff."""
-        payment, data = self.get_object(), self._read()
+        payment, data = self.get_object(), self.body()
         made = services.request_refund(
             payment_id=payment.pk,
             amount=data.get("amount_usd", payment.refundable),
@@ -98,15 +97,3 @@ class PaymentViewSet(Idempotent, ETagMixin, SparseFields, ListModelMixin, Retrie
             now=clock.now(),
         )
         return Response(RefundSerializer(made).data, status=status.HTTP_201_CREATED)
-
-    def _read(self) -> dict[str, Any]:
-        serializer = self.get_serializer(data=self.request.data)
-        serializer.is_valid(raise_exception=True)
-        return serializer.validated_data
-
-    def _account(self, data: dict[str, Any]) -> Account:
-        seen = Account.objects.visible_to(self.request.user)
-        account = seen.filter(pk=data.get("account") or self.request.user.default_account.pk).first()
-        if account is None:
-            raise NotFound("No such account, or not one that you see.", attr="account")
-        return account

@@ -110,6 +110,92 @@ class Migration(migrations.Migration):
                 "ordering": ["-id"],
                 "permissions": [("refund_payment", "Can refund payments")],
                 "abstract": False,
+                "indexes": [
+                    models.Index(fields=["account", "-id"], name="payment_by_account"),
+                    models.Index(fields=["status", "-id"], name="payment_by_status"),
+                    models.Index(fields=["provider", "-id"], name="payment_by_provider"),
+                    models.Index(
+                        condition=models.Q(("status__in", ["CREATED", "PENDING"])),
+                        fields=["expires_at"],
+                        name="payment_expiring",
+                    ),
+                    models.Index(
+                        condition=models.Q(("look_at__isnull", False)), fields=["look_at"], name="payment_to_look_at"
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("amount__gt", 0)), name="payment_asks_for_some"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("disputed__gte", 0), ("received__gte", 0), ("refunded__gte", 0), ("refunding__gte", 0)
+                        ),
+                        name="payment_amounts_not_negative",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "received__gte",
+                                django.db.models.expressions.CombinedExpression(
+                                    django.db.models.expressions.CombinedExpression(
+                                        models.F("refunded"), "+", models.F("refunding")
+                                    ),
+                                    "+",
+                                    models.F("disputed"),
+                                ),
+                            )
+                        ),
+                        name="payment_gives_back_at_most_what_came",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(
+                                ("paid_at__isnull", False),
+                                ("received__gt", 0),
+                                (
+                                    "status__in",
+                                    [
+                                        "DISPUTED",
+                                        "DISPUTE_LOST",
+                                        "DISPUTE_WON",
+                                        "PARTIALLY_REFUNDED",
+                                        "REFUNDED",
+                                        "SUCCEEDED",
+                                    ],
+                                ),
+                            ),
+                            models.Q(
+                                models.Q(
+                                    (
+                                        "status__in",
+                                        [
+                                            "DISPUTED",
+                                            "DISPUTE_LOST",
+                                            "DISPUTE_WON",
+                                            "PARTIALLY_REFUNDED",
+                                            "REFUNDED",
+                                            "SUCCEEDED",
+                                        ],
+                                    ),
+                                    _negated=True,
+                                ),
+                                ("paid_at__isnull", True),
+                                ("received", 0),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="payment_paid_iff_received",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("provider_id", ""), _negated=True),
+                        fields=("provider", "provider_id"),
+                        name="payment_provider_id_once",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("reference", ""), _negated=True),
+                        fields=("method", "reference"),
+                        name="payment_manual_reference_once",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -145,6 +231,31 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["-id"],
                 "abstract": False,
+                "indexes": [
+                    models.Index(fields=["payment", "-id"], name="dispute_by_payment"),
+                    models.Index(fields=["status", "-id"], name="dispute_by_status"),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("amount__gt", 0),
+                            ("from_debt__gte", 0),
+                            ("from_earnings__gte", 0),
+                            ("from_wallet__gte", 0),
+                            (
+                                "amount",
+                                django.db.models.expressions.CombinedExpression(
+                                    django.db.models.expressions.CombinedExpression(
+                                        models.F("from_wallet"), "+", models.F("from_earnings")
+                                    ),
+                                    "+",
+                                    models.F("from_debt"),
+                                ),
+                            ),
+                        ),
+                        name="dispute_adds_up",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -188,6 +299,9 @@ class Migration(migrations.Migration):
                 "verbose_name": "payment event",
                 "ordering": ["-id"],
                 "abstract": False,
+                "indexes": [
+                    models.Index(fields=["payment", "id"], name="payment_event_by_payment"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -268,6 +382,29 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["-id"],
                 "abstract": False,
+                "indexes": [
+                    models.Index(fields=["payment", "-id"], name="refund_by_payment"),
+                    models.Index(fields=["status", "-id"], name="refund_by_status"),
+                    models.Index(
+                        condition=models.Q(("send_at__isnull", False)), fields=["send_at"], name="refund_to_send"
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("amount__gt", 0)), name="refund_of_some"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("hold__isnull", True), ("is_foreign", True)),
+                            models.Q(("hold__isnull", False), ("is_foreign", False)),
+                            _connector="OR",
+                        ),
+                        name="refund_holds_unless_foreign",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("provider_id", ""), _negated=True),
+                        fields=("payment", "provider_id"),
+                        name="refund_provider_id_once",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -336,208 +473,26 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["-id"],
                 "abstract": False,
+                "indexes": [
+                    models.Index(fields=["status", "-id"], name="review_by_status"),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("in_suspense__gte", 0)), name="review_suspense_not_negative"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("outcome", ""), ("resolved_at__isnull", True), ("status", "OPEN")),
+                            models.Q(
+                                ("resolved_at__isnull", False),
+                                ("status", "RESOLVED"),
+                                models.Q(("outcome", ""), _negated=True),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="review_resolved_has_an_outcome",
+                    ),
+                ],
             },
-        ),
-        migrations.AddIndex(
-            model_name="payment",
-            index=models.Index(fields=["account", "-id"], name="payment_by_account"),
-        ),
-        migrations.AddIndex(
-            model_name="payment",
-            index=models.Index(fields=["status", "-id"], name="payment_by_status"),
-        ),
-        migrations.AddIndex(
-            model_name="payment",
-            index=models.Index(fields=["provider", "-id"], name="payment_by_provider"),
-        ),
-        migrations.AddIndex(
-            model_name="payment",
-            index=models.Index(
-                condition=models.Q(("status__in", ["CREATED", "PENDING"])),
-                fields=["expires_at"],
-                name="payment_expiring",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="payment",
-            index=models.Index(
-                condition=models.Q(("look_at__isnull", False)), fields=["look_at"], name="payment_to_look_at"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="payment",
-            constraint=models.CheckConstraint(condition=models.Q(("amount__gt", 0)), name="payment_asks_for_some"),
-        ),
-        migrations.AddConstraint(
-            model_name="payment",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("disputed__gte", 0), ("received__gte", 0), ("refunded__gte", 0), ("refunding__gte", 0)
-                ),
-                name="payment_amounts_not_negative",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="payment",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    (
-                        "received__gte",
-                        django.db.models.expressions.CombinedExpression(
-                            django.db.models.expressions.CombinedExpression(
-                                models.F("refunded"), "+", models.F("refunding")
-                            ),
-                            "+",
-                            models.F("disputed"),
-                        ),
-                    )
-                ),
-                name="payment_gives_back_at_most_what_came",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="payment",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(
-                        ("paid_at__isnull", False),
-                        ("received__gt", 0),
-                        (
-                            "status__in",
-                            ["DISPUTED", "DISPUTE_LOST", "DISPUTE_WON", "PARTIALLY_REFUNDED", "REFUNDED", "SUCCEEDED"],
-                        ),
-                    ),
-                    models.Q(
-                        models.Q(
-                            (
-                                "status__in",
-                                [
-                                    "DISPUTED",
-                                    "DISPUTE_LOST",
-                                    "DISPUTE_WON",
-                                    "PARTIALLY_REFUNDED",
-                                    "REFUNDED",
-                                    "SUCCEEDED",
-                                ],
-                            ),
-                            _negated=True,
-                        ),
-                        ("paid_at__isnull", True),
-                        ("received", 0),
-                    ),
-                    _connector="OR",
-                ),
-                name="payment_paid_iff_received",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="payment",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("provider_id", ""), _negated=True),
-                fields=("provider", "provider_id"),
-                name="payment_provider_id_once",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="payment",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("reference", ""), _negated=True),
-                fields=("method", "reference"),
-                name="payment_manual_reference_once",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="dispute",
-            index=models.Index(fields=["payment", "-id"], name="dispute_by_payment"),
-        ),
-        migrations.AddIndex(
-            model_name="dispute",
-            index=models.Index(fields=["status", "-id"], name="dispute_by_status"),
-        ),
-        migrations.AddConstraint(
-            model_name="dispute",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("amount__gt", 0),
-                    ("from_debt__gte", 0),
-                    ("from_earnings__gte", 0),
-                    ("from_wallet__gte", 0),
-                    (
-                        "amount",
-                        django.db.models.expressions.CombinedExpression(
-                            django.db.models.expressions.CombinedExpression(
-                                models.F("from_wallet"), "+", models.F("from_earnings")
-                            ),
-                            "+",
-                            models.F("from_debt"),
-                        ),
-                    ),
-                ),
-                name="dispute_adds_up",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="paymentevent",
-            index=models.Index(fields=["payment", "id"], name="payment_event_by_payment"),
-        ),
-        migrations.AddIndex(
-            model_name="refund",
-            index=models.Index(fields=["payment", "-id"], name="refund_by_payment"),
-        ),
-        migrations.AddIndex(
-            model_name="refund",
-            index=models.Index(fields=["status", "-id"], name="refund_by_status"),
-        ),
-        migrations.AddIndex(
-            model_name="refund",
-            index=models.Index(
-                condition=models.Q(("send_at__isnull", False)), fields=["send_at"], name="refund_to_send"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="refund",
-            constraint=models.CheckConstraint(condition=models.Q(("amount__gt", 0)), name="refund_of_some"),
-        ),
-        migrations.AddConstraint(
-            model_name="refund",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("hold__isnull", True), ("is_foreign", True)),
-                    models.Q(("hold__isnull", False), ("is_foreign", False)),
-                    _connector="OR",
-                ),
-                name="refund_holds_unless_foreign",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="refund",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("provider_id", ""), _negated=True),
-                fields=("payment", "provider_id"),
-                name="refund_provider_id_once",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="review",
-            index=models.Index(fields=["status", "-id"], name="review_by_status"),
-        ),
-        migrations.AddConstraint(
-            model_name="review",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("in_suspense__gte", 0)), name="review_suspense_not_negative"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="review",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("outcome", ""), ("resolved_at__isnull", True), ("status", "OPEN")),
-                    models.Q(
-                        ("resolved_at__isnull", False), ("status", "RESOLVED"), models.Q(("outcome", ""), _negated=True)
-                    ),
-                    _connector="OR",
-                ),
-                name="review_resolved_has_an_outcome",
-            ),
         ),
     ]

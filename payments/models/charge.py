@@ -4,10 +4,11 @@ from django.db import models
 from django.db.models import F, Q
 
 from gaas.lib.rows import Row
+from payments.querysets import ChargeQuerySet
 
 
 class Charge(Row):
-    """Tell what one GPU of one attempt cost, in plain ids, so that no report needs the task's tables.
+    """Tell what one GPU of one attempt, or of an hour of it, cost, in plain ids: no report needs the task's tables.
 
     `gpu_ms` are GPU-milliseconds. `charge = fee + owner_part` in micro-dollars is what the payer paid;
     `from_loss` is what the platform paid the owner where the fault was its own. Quota tasks have gpu_ms alone.
@@ -25,6 +26,7 @@ class Charge(Row):
     funding = models.CharField(max_length=10)
     cost_code = models.CharField(max_length=64, blank=True)
     price_per_hour = models.BigIntegerField(help_text="Micro-dollars, as it stood at the offer.")
+    part = models.PositiveIntegerField(default=0, help_text="Of an attempt that is charged hour by hour; else 0.")
     gpu_ms = models.BigIntegerField()
     charge = models.BigIntegerField(help_text="Micro-dollars.")
     fee = models.BigIntegerField(help_text="Micro-dollars.")
@@ -32,9 +34,11 @@ class Charge(Row):
     from_loss = models.BigIntegerField(default=0, help_text="Micro-dollars.")
     at = models.DateTimeField()
 
+    objects = ChargeQuerySet.as_manager()
+
     class Meta(Row.Meta):
         constraints = [
-            models.UniqueConstraint(fields=["attempt_id", "gpu_id"], name="charge_once_per_attempt_and_gpu"),
+            models.UniqueConstraint(fields=["attempt_id", "gpu_id", "part"], name="charge_once_per_part"),
             models.CheckConstraint(name="charge_adds_up", condition=Q(charge=F("fee") + F("owner_part"))),
             models.CheckConstraint(
                 name="charge_not_negative",
@@ -43,8 +47,9 @@ class Charge(Row):
         ]
         indexes = [
             models.Index(fields=["task_id"], name="charge_by_task"),
-            models.Index(fields=["account_id", "-id"], name="charge_by_account"),
-            models.Index(fields=["owner_account_id", "-id"], name="charge_by_owner"),
+            models.Index(fields=["account_id", "at"], name="charge_of_account"),
+            models.Index(fields=["owner_account_id", "at"], name="charge_of_owner"),
+            models.Index(fields=["user_id", "at"], name="charge_of_user"),
             models.Index(fields=["-at"], name="charge_by_time"),
         ]
 

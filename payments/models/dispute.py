@@ -10,8 +10,10 @@ from gaas.audit.services import record
 from gaas.lib.amounts import show_micro
 from gaas.lib.lifecycle import Lifecycle
 from gaas.lib.rows import Row
+from gaas.outbox import services as outbox
 from payments.choices import DisputeStatus
 from payments.models.event import PaymentEvent
+from payments.news import event_of_dispute, news_of_dispute
 
 D = DisputeStatus
 
@@ -70,5 +72,16 @@ class Dispute(Row, Lifecycle):
             by=by,
             before={"status": old},
             after={"status": new, "amount": self.amount, "from_debt": self.from_debt},
+            now=now,
+        )
+        self.tell(now=now)
+
+    def tell(self, *, now: datetime) -> None:
+        """Tell the webhooks of its account how it stands, once for a state."""
+        outbox.tell(
+            event=event_of_dispute(self.status),
+            account=self.payment.account,
+            data=news_of_dispute(self),
+            key=f"dispute:{self.pk}:{self.status}",
             now=now,
         )

@@ -48,6 +48,8 @@ class Refund(Row, Lifecycle):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+", editable=False
     )
     provider_id = models.CharField(max_length=200, blank=True, editable=False)
+    # Refunds by hand: how the money went ("bank transfer", a chain) and what the statement calls it.
+    method = models.CharField(max_length=40, blank=True, editable=False)
     reference = models.CharField(max_length=140, blank=True, editable=False)
     failure_detail = models.TextField(blank=True, editable=False)
     send_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="When to call the provider.")
@@ -65,6 +67,9 @@ class Refund(Row, Lifecycle):
             ),
             models.UniqueConstraint(
                 name="refund_provider_id_once", fields=["payment", "provider_id"], condition=~Q(provider_id="")
+            ),
+            models.UniqueConstraint(
+                name="refund_manual_reference_once", fields=["method", "reference"], condition=~Q(method="")
             ),
         ]
         indexes = [

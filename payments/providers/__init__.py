@@ -7,7 +7,9 @@ to `payments.choices.Provider`, and let `docs/payments.md` say how it is set up.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from django.conf import settings
@@ -15,7 +17,7 @@ from django.conf import settings
 from gaas.lib.amounts import parse_micro
 from gaas.lib.errors import DomainError
 from payments.choices import Provider as Name
-from payments.models import Payment, Refund
+from payments.models import Payment, Payout, Refund
 
 
 class ProviderNotSetUp(DomainError):
@@ -65,6 +67,20 @@ class Seen:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Listed:
+    """Name one movement of money that a provider knows of: what `reconcile` compares with our rows.
+
+    `what` is payment, refund or payout; `ours` the id of our row that our mark on it names, "" where it bears none.
+    """
+
+    what: str
+    provider_id: str
+    amount: int  # micro-dollars
+    at: datetime
+    ours: str = ""
+
+
 class PaymentProvider(Protocol):
     """Talk to one provider. Each call but `check` raises ProviderUnreachable or ProviderRefused, and may be repeated.
 
@@ -87,6 +103,26 @@ class PaymentProvider(Protocol):
 
     def refund(self, refund: Refund) -> tuple[str, Seen]:
         """Send a part back, by our key; give the provider's id of the refund and how it stands."""
+
+    def look_payout(self, payout: Payout) -> Seen:
+        """Ask how a payout stands that was sent; `facts["returned"]` are micro-dollars that came back."""
+
+
+class PaysOut(Protocol):
+    """Send payouts too; where no provider does, people send them and note how."""
+
+    def platform(self) -> str:
+        """Say from whose account there the calls are made; "" where it does not tell."""
+
+    def pay_out(self, payout: Payout, *, now: datetime) -> tuple[str, Seen]:
+        """Send it, by our key: called twice, it is sent once. Give the provider's id and how it stands."""
+
+
+class Lists(Protocol):
+    """List what moved; where a provider cannot, its statements are compared by people."""
+
+    def listed(self, since: datetime) -> Iterable[Listed]:
+        """Give all that came in, went back or was paid out since a moment, ours or not."""
 
 
 PROVIDERS: dict[str, PaymentProvider] = {}

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from gaas.lib.errors import DomainError
-from payments.models import Payment, Refund
-from payments.providers import Begun, ProviderRefused, ProviderUnreachable, Seen
+from payments.models import Payment, Payout, Refund
+from payments.providers import Begun, Listed, ProviderRefused, ProviderUnreachable, Seen
 from payments.providers.rpc import Nodes, number
 
 # keccak256("Transfer(address,address,uint256)"), the event of ERC-20.
@@ -26,6 +27,8 @@ MOST_TAIL = 9_999
 MOST_BLOCKS = 2_000
 # Stretches of so many blocks at one look: chains with four blocks a second grow by 15 000 in the hour between two.
 MOST_STRETCHES = 10
+# As far back a payout is looked for that may have gone by another transaction: for weeks, and in a minute.
+LOOK_BACK_BLOCKS = 100 * MOST_BLOCKS
 _HASH = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
 
 
@@ -50,6 +53,34 @@ class Chain:
         return -(-micro * 10**self.decimals // self.usd_micro)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a transaction of ours has to do: see ChainIntent."""
+
+    token: str
+    symbol: str
+    receiver: str
+    units: str
+    from_block: int
+    tx_hash: str
+    chain_id: int
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Say where a transaction is that was named for a payout.
+
+    `shown`: it pays that payout, `confirmations` deep. `waiting`: it may still be mined. `dead`: it never will be, or
+    is no such payment. `unseen`: no node has heard of it, which says nothing about tomorrow.
+    """
+
+    state: str
+    detail: str
+    confirmations: int = 0
+    sender: str = ""
+    nonce: int | None = None
+
+
 class OnchainProvider:
     """Look at one chain through its nodes."""
 
@@ -70,22 +101,107 @@ class OnchainProvider:
         return chain.units_of(micro) + tail * 10 ** max(0, chain.decimals - 9), micro
 
     def begin(self, payment: Payment) -> Begun:
+        self._require_chain()
+        told = self._told(payment.chain.receiver, payment.chain.units)
+        return Begun(height=self.nodes.height(), instructions=told)
+
+    def _require_chain(self) -> None:
         if number(self.nodes.agreed("eth_chainId")) != self.chain.chain_id:
             raise ProviderUnreachable("The nodes are of another chain than the one that is set up.")
-        intent = payment.chain
-        whole, part = divmod(int(intent.units), 10**self.chain.decimals)
-        return Begun(
-            height=self.nodes.height(),
-            instructions={
-                "chain_id": str(intent.chain_id),
-                "send_to": intent.receiver,
-                "token": intent.token,
-                "symbol": intent.symbol,
-                "units": intent.units,
-                "amount": f"{whole}.{part:0{self.chain.decimals}d}".rstrip("0").rstrip("."),
-                "confirmations": str(self.chain.confirmations),
-            },
+
+    def _told(self, receiver: str, units: str) -> dict[str, str]:
+        """Say what to send to where."""
+        chain = self.chain
+        whole, part = divmod(int(units), 10**chain.decimals)
+        return {
+            "chain_id": str(chain.chain_id),
+            "send_to": receiver,
+            "token": chain.token,
+            "symbol": chain.symbol,
+            "units": units,
+            "amount": f"{whole}.{part:0{chain.decimals}d}".rstrip("0").rstrip("."),
+            "confirmations": str(chain.confirmations),
+        }
+
+    def payout_terms(self, payout: Payout) -> dict[str, str]:
+        """Say what a person has to send, rounded down to whole units, and after which block it counts."""
+        self._require_chain()
+        units = payout.net * 10**self.chain.decimals // self.chain.usd_micro
+        return self._told(payout.destination.detail, str(units)) | {"from_block": str(self.nodes.height())}
+
+    def look_payout(self, payout: Payout) -> Seen:
+        """Look at the transaction that was noted: it must send these very units there, deep enough in the chain."""
+        wanted = self._of_payout(payout, payout.reference)
+        with _sense():
+            facts: dict[str, Any] = {"height": self.nodes.height()}
+            try:
+                found = self._in_transaction(wanted)
+            except NotFoundYet as nothing:
+                return Seen("pending", detail=str(nothing), facts=facts)
+            return self._deep(found, wanted, facts, payout.net)
+
+    def _of_payout(self, payout: Payout, tx_hash: str) -> Wanted:
+        told = payout.instructions
+        if told["chain_id"] != str(self.chain.chain_id):
+            raise ProviderUnreachable("The payout went on another chain than the one that is set up.")
+        return Wanted(
+            token=told["token"],
+            symbol=told["symbol"],
+            receiver=told["send_to"].lower(),
+            units=told["units"],
+            from_block=int(told["from_block"]),
+            tx_hash=tx_hash,
+            chain_id=self.chain.chain_id,
         )
+
+    def locate(self, payout: Payout, tx_hash: str, *, sender: str = "", nonce: int | None = None) -> Whereabouts:
+        """Tell whether a transaction that was named for a payout was mined, or ever may be.
+
+        A sender's transactions are mined in the order of their nonces, one for each: once another one with its nonce
+        lies `confirmations` deep, it never will be. `sender` and `nonce` are what was seen of it before.
+        """
+        wanted = self._of_payout(payout, tx_hash)
+        with _sense():
+            height = self.nodes.height()
+            known = self.nodes.any_of("eth_getTransactionByHash", tx_hash)
+            if known is not None:
+                sender, nonce = known["from"].lower(), number(known["nonce"])
+            place = known and known["blockNumber"]
+            if place is not None:
+                deep = height - number(place) + 1
+                try:
+                    self._in_transaction(wanted)
+                except NotFoundYet as other:
+                    state = "dead" if deep >= self.chain.confirmations else "waiting"
+                    return Whereabouts(state, str(other), sender=sender, nonce=nonce)
+                return Whereabouts("shown", "The chain shows it.", max(1, deep), sender, nonce)
+            if known is not None:
+                return Whereabouts("waiting", "It waits to be mined.", sender=sender, nonce=nonce)
+            if nonce is None:
+                return Whereabouts("unseen", "The chain has no such transaction (yet).")
+            settled = hex(max(0, height - self.chain.confirmations + 1))
+            if number(self.nodes.agreed("eth_getTransactionCount", sender, settled)) > nonce:
+                why = f"Another transaction of {sender} with its nonce {nonce} was mined: it never will be."
+                return Whereabouts("dead", why, sender=sender, nonce=nonce)
+            why = f"The nodes knew it and forgot it; until {sender} uses its nonce {nonce} it may still be mined."
+            return Whereabouts("waiting", why, sender=sender, nonce=nonce)
+
+    def sent_anew(self, payout: Payout, *, sender: str) -> list[str]:
+        """List the transactions by which a sender sent a payout's very units there since it was taken over.
+
+        A wallet that speeds one up sends it by another hash. A coin leaves nothing to be listed.
+        """
+        wanted = self._of_payout(payout, "")
+        if not wanted.token:
+            return []
+        with _sense():
+            height = self.nodes.height()
+            begin, found = max(wanted.from_block + 1, height - LOOK_BACK_BLOCKS), []
+            while begin <= height:
+                end = min(height, begin + MOST_BLOCKS)
+                found += [log for log in self._transfers(wanted, begin, end) if log["topics"][1] == _topic(sender)]
+                begin = end + 1
+            return [str(log["transactionHash"]).lower() for log in found]
 
     def look(self, payment: Payment) -> Seen:
         intent = payment.chain
@@ -102,17 +218,60 @@ class OnchainProvider:
             found = self._found(intent, facts)
         except NotFoundYet as nothing:
             return Seen("pending", detail=str(nothing), facts=facts)
+        return self._deep(found, intent, facts, payment.amount)
+
+    def _deep(self, found: dict[str, Any], intent: Any, facts: dict[str, Any], amount: int) -> Seen:
+        """Let what was found count once it has its confirmations."""
         deep = facts["height"] - found["block"] + 1
         facts |= {"confirmations": max(0, deep), "tx_hash": found["hash"]}
         if deep < self.chain.confirmations:
             return Seen("pending", facts=facts)
         place = f"{intent.chain_id}:{found['hash']}:{found['index']}"
-        return Seen("succeeded", payment.amount, facts=facts, provider_id=place)
+        return Seen("succeeded", amount, facts=facts, provider_id=place)
 
     def give_up(self, payment: Payment) -> Seen:
         """Look on: nobody can be kept from paying, unless nobody was told what to pay."""
         seen = self.look(payment)
         return seen if payment.chain.from_block is not None else Seen("cancelled", detail=seen.detail)
+
+    def listed(self, since: datetime) -> Iterable[Listed]:
+        """List the token's transfers to our address since a moment; a coin leaves none to be listed."""
+        if not self.chain.token:
+            return
+        with _sense():
+            head = self.nodes.height() - self.chain.confirmations + 1
+            begin = self._block_at(int(since.timestamp()), head)
+            while begin <= head:
+                end = min(head, begin + MOST_BLOCKS)
+                for log in self._came_in(begin, end):
+                    height = number(log["blockNumber"])
+                    place = f"{self.chain.chain_id}:{log['transactionHash'].lower()}:{number(log['logIndex'])}"
+                    worth = _units(log) * self.chain.usd_micro // 10**self.chain.decimals
+                    yield Listed("payment", place, worth, datetime.fromtimestamp(self._time_of(height), UTC))
+                begin = end + 1
+
+    def _came_in(self, begin: int, end: int) -> list[dict[str, Any]]:
+        wanted = Wanted(
+            token=self.chain.token,
+            symbol=self.chain.symbol,
+            receiver=self.chain.receiver,
+            units="",
+            from_block=0,
+            tx_hash="",
+            chain_id=self.chain.chain_id,
+        )
+        return [log for log in self._logs(wanted, begin, end) if self._is_transfer_to_us(log, wanted)]
+
+    def _block_at(self, moment: int, head: int) -> int:
+        """Find the first block that is not older than a moment, by halving."""
+        low, high = 0, head
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (middle + 1, high) if self._time_of(middle) < moment else (low, middle)
+        return low
+
+    def _time_of(self, height: int) -> int:
+        return number(self.nodes.agreed("eth_getBlockByNumber", hex(height), False)["timestamp"])
 
     def refund(self, refund: Refund) -> tuple[str, Seen]:
         """Refuse: the platform signs nothing on a chain."""
@@ -140,11 +299,13 @@ class OnchainProvider:
         if intent.token:
             logs = [log for log in receipt["logs"] if self._is_transfer_to_us(log, intent)]
             if not logs:
-                raise NotFoundYet(f"This transaction sends no {intent.symbol} of the right contract to our address.")
+                raise NotFoundYet(
+                    f"This transaction sends no {intent.symbol} of the right contract to the right address."
+                )
             return self._one_of(logs, intent)
         sent = self.nodes.agreed("eth_getTransactionByHash", intent.tx_hash)
         if (sent["to"] or "").lower() != intent.receiver:
-            raise NotFoundYet("This transaction does not go to our address.")
+            raise NotFoundYet("This transaction does not go to the right address.")
         self._require_units(int(sent["value"], 16), intent)
         return self._placed(sent["hash"], sent["blockNumber"], sent["blockHash"], -1, intent)
 
@@ -168,17 +329,15 @@ class OnchainProvider:
 
     def _transfers(self, intent: Any, begin: int, end: int) -> list[dict[str, Any]]:
         """Give what came in of the very units; nodes are asked for our token and address, and checked."""
-        logs = self.nodes.agreed(
-            "eth_getLogs",
-            {
-                "address": intent.token,
-                "fromBlock": hex(begin),
-                "toBlock": hex(end),
-                "topics": [TRANSFER, None, _topic(intent.receiver)],
-            },
-        )
-        ours = [log for log in logs if self._is_transfer_to_us(log, intent)]
+        ours = [log for log in self._logs(intent, begin, end) if self._is_transfer_to_us(log, intent)]
         return [log for log in ours if _units(log) == int(intent.units)]
+
+    def _logs(self, intent: Any, begin: int, end: int) -> list[dict[str, Any]]:
+        asked = {"address": intent.token, "fromBlock": hex(begin), "toBlock": hex(end)}
+        logs: list[dict[str, Any]] = self.nodes.agreed(
+            "eth_getLogs", {**asked, "topics": [TRANSFER, None, _topic(intent.receiver)]}
+        )
+        return logs
 
     def _is_transfer_to_us(self, log: dict[str, Any], intent: Any) -> bool:
         topics = log["topics"]

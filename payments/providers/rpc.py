@@ -31,6 +31,11 @@ class Nodes:
             raise ProviderUnreachable(f"The chain's nodes disagree about {method}.")
         return answers[0]
 
+    def any_of(self, method: str, *params: Any) -> Any:
+        """Give the first answer that is not null: what one node has not heard of, another may know. All must answer."""
+        answers = [_ask(url, method, params) for url in self.urls]
+        return next((answer for answer in answers if answer is not None), None)
+
     def height(self) -> int:
         """Give the newest block that every node has."""
         return min(number(_ask(url, "eth_blockNumber", ())) for url in self.urls)

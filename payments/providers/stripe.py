@@ -8,19 +8,23 @@ Amounts are whole cents there and micro-dollars here. Objects are found again by
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import stripe
 
 from gaas.lib.errors import DomainError
 from payments.choices import RefundStatus
-from payments.models import Payment, Refund
-from payments.providers import Begun, ProviderRefused, ProviderUnreachable, Seen
+from payments.models import Payment, Payout, Refund
+from payments.providers import Begun, Listed, ProviderRefused, ProviderUnreachable, Seen
 
 CENT = 10_000  # micro-dollars
 TIMEOUT_SECONDS = 20
 TOLERANCE_SECONDS = 300
+# Stripe keeps an idempotency key for at least 24 hours; an hour less, for clocks and for calls under way.
+KEY_LIFE = timedelta(hours=23)
 CHECKOUT, INTENT = "checkout", "intent"
 _STATES = {"succeeded": "succeeded", "failed": "failed", "canceled": "cancelled"}
 
@@ -52,6 +56,7 @@ class StripeProvider:
         self, *, key: str, webhook_secrets: list[str], return_url: str, publishable_key: str = "", base: str = ""
     ) -> None:
         self.is_live = key.split("_")[1:2] == ["live"]
+        self._platform: str | None = None
         self.webhook_secrets = webhook_secrets
         self.return_url, self.publishable_key = return_url, publishable_key
         self.api = stripe.StripeClient(
@@ -83,6 +88,7 @@ class StripeProvider:
             )
             told = {"client_secret": intent.client_secret, "publishable_key": self.publishable_key}
             return Begun(intent.id, told)
+        back = f"{self.return_url}{payment.account_id}/wallet/payments/{payment.pk}/"
         line = {
             "quantity": 1,
             "price_data": {"currency": "usd", "unit_amount": cents, "product_data": {"name": "GaaS wallet"}},
@@ -95,8 +101,8 @@ class StripeProvider:
                 "client_reference_id": str(payment.pk),
                 "metadata": ours,
                 "payment_intent_data": {"metadata": ours},
-                "success_url": self.return_url,
-                "cancel_url": self.return_url,
+                "success_url": back,
+                "cancel_url": back,
             },
             options,
         )
@@ -151,6 +157,69 @@ class StripeProvider:
         listed = _call(self.api.refunds.list, {"payment_intent": self._intent_of(payment), "limit": 100})
         return list(listed.auto_paging_iter())
 
+    def platform(self) -> str:
+        """Say which account the key is of, and which money; a restricted key may not be allowed to ask."""
+        if self._platform is None:
+            try:
+                found = self.api.accounts.retrieve_current().id
+            except (stripe.PermissionError, stripe.InvalidRequestError):
+                found = ""
+            except stripe.StripeError as trouble:
+                raise ProviderUnreachable(str(trouble)) from trouble
+            self._platform = found and f"{found} {'live' if self.is_live else 'test'}"
+        return self._platform
+
+    def pay_out(self, payout: Payout, *, now: datetime) -> tuple[str, Seen]:
+        """Transfer it to the connected account. While Stripe keeps the key it tells a call made again by it; after
+        that our transfers are looked through first."""
+        found = None
+        if now - (payout.sent_at or now) >= KEY_LIFE:
+            found = self._transfer_of(payout)
+        if found is None:
+            found = _call(
+                self.api.transfers.create,
+                {
+                    "amount": payout.net // CENT,
+                    "currency": "usd",
+                    "destination": payout.destination.detail,
+                    "transfer_group": payout.provider_key,
+                    "metadata": {"payout": str(payout.pk)},
+                },
+                {"idempotency_key": payout.provider_key},
+            )
+        return found.id, seen_of_transfer(found, payout)
+
+    def _transfer_of(self, payout: Payout) -> Any:
+        try:
+            listed = _call(self.api.transfers.list, {"transfer_group": payout.provider_key, "limit": 100})
+        except ProviderRefused as refused:
+            # That nobody may look says nothing about whether it was sent.
+            raise ProviderUnreachable(refused.detail) from refused
+        return next((row for row in listed.auto_paging_iter() if mark_of(row, "payout") == str(payout.pk)), None)
+
+    def look_payout(self, payout: Payout) -> Seen:
+        if payout.provider_id:
+            return seen_of_transfer(_call(self.api.transfers.retrieve, payout.provider_id), payout)
+        # A person said that it was sent: our mark finds it.
+        found = self._transfer_of(payout)
+        return seen_of_transfer(found, payout) if found is not None else Seen("pending")
+
+    def listed(self, since: datetime) -> Iterable[Listed]:
+        """List what succeeded since a moment: intents, refunds, transfers to owners."""
+        asked = {"created": {"gte": int(since.timestamp())}, "limit": 100}
+        for what, api in (
+            ("payment", self.api.payment_intents),
+            ("refund", self.api.refunds),
+            ("payout", self.api.transfers),
+        ):
+            # Page by page, each of which may fail as a call of its own.
+            for row in _call(_all_of, api, asked):
+                if getattr(row, "status", "succeeded") != "succeeded":
+                    continue
+                cents = row.amount_received if what == "payment" else row.amount
+                at = datetime.fromtimestamp(row.created, UTC)
+                yield Listed(what, row.id, cents * CENT, at, mark_of(row, what))
+
     def dispute(self, dispute_id: str) -> Any:
         """Fetch a dispute as it stands."""
         return _call(self.api.disputes.retrieve, dispute_id)
@@ -191,6 +260,10 @@ class StripeProvider:
         return event
 
 
+def _all_of(api: Any, asked: dict[str, Any]) -> list[Any]:
+    return list(api.list(asked).auto_paging_iter())
+
+
 def mark_of(thing: Any, name: str) -> str:
     """Give what we wrote on an object of Stripe's, or ""; its metadata is like a dict, and none."""
     metadata = thing.metadata
@@ -201,6 +274,18 @@ def seen_of_refund(found: Any) -> Seen:
     """Say how a refund stands there."""
     detail = f"Stripe says: {found.failure_reason}." if getattr(found, "failure_reason", None) else ""
     return Seen(_STATES.get(found.status, "pending"), found.amount * CENT, found.currency.upper(), detail=detail)
+
+
+def seen_of_transfer(found: Any, payout: Payout) -> Seen:
+    """Say how a transfer stands there: made at once or not at all, and perhaps taken back since."""
+    facts = {"cents": found.amount, "currency": found.currency, "destination": found.destination}
+    facts["returned"] = found.amount_reversed * CENT
+    is_ours = (found.amount * CENT, found.currency, found.destination) == (
+        payout.net,
+        "usd",
+        payout.destination.detail,
+    )
+    return Seen("succeeded" if is_ours else "pending", found.amount * CENT, found.currency.upper(), facts=facts)
 
 
 def _of_intent(intent: Any, payment: Payment) -> Seen:

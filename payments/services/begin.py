@@ -128,6 +128,9 @@ def _told(payment: Payment, seen: Seen, now: datetime) -> Payment:
     """Store what was learned, all or nothing. Locks: account → payment → what it asks for on a chain."""
     applied = apply(payment_id=payment.pk, seen=seen, now=now)
     note_look(applied, seen, now)
+    if seen.state == "pending" and seen.facts.get("confirmations"):
+        # It is there and counts up while its payer watches, however old the payment is.
+        Payment.objects.filter(pk=payment.pk, look_at__gt=now + FIRST_LOOK).update(look_at=now + FIRST_LOOK)
     return applied
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Any
 
@@ -10,13 +9,13 @@ from django.db import IntegrityError, transaction
 
 from accounts.choices import Role
 from accounts.models import User
-from gaas.lib.errors import Conflict, DomainError, NotAllowed
+from gaas.lib.errors import Conflict, NotAllowed
 from payments.choices import PAYMENT_PAID, Provider
 from payments.models import ChainIntent, Payment
 from payments.providers import Begun, Seen
+from payments.services.references import hash_of
 
 TRIES = 20
-_HASH = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
 
 
 def ask_for_units(payment: Payment, provider: Any) -> None:
@@ -51,9 +50,7 @@ def claim_transaction(*, payment: Payment, tx_hash: str, by: User, now: datetime
     role = payment.account.role_of(by)
     if role is None or role < Role.OWNER:
         raise NotAllowed("Naming a payment's transaction takes the role of an owner of its account.")
-    lower = tx_hash.strip().lower()
-    if not _HASH.fullmatch(lower):
-        raise DomainError("A transaction's hash is 0x and 64 hexadecimal digits.", code="invalid", attr="tx_hash")
+    lower = hash_of(tx_hash, attr="tx_hash")
     if payment.provider != Provider.ONCHAIN:
         raise Conflict("Only a payment on a chain has a transaction to name.")
     with transaction.atomic():

@@ -13,6 +13,8 @@ from accounts.models import Account
 from accounts.services.hours import wallet_balance
 from gaas.lib.amounts import show_micro
 from gaas.lib.retry import retried
+from gaas.outbox import services as outbox
+from gaas.outbox.choices import EventType
 from payments.choices import Provider
 from payments.models import Payment, Review
 from payments.services.debts import repay_debt
@@ -68,7 +70,24 @@ def credit(*, payment_id: UUID, arrived: Arrived, by: Any, now: datetime, reason
         return payment
     payment.succeed(received=arrived.amount, by=by, now=now, reason=reason, **fields)
     top_up(payment=payment, source=clearing(payment.provider), amount=arrived.amount, actor=by)
+    tell_paid(payment, amount=arrived.amount, now=now)
     return payment
+
+
+def tell_paid(payment: Payment, *, amount: int, now: datetime) -> None:
+    """Tell the webhooks of its account that money is in the wallet."""
+    outbox.tell(
+        event=EventType.PAYMENT_SUCCEEDED,
+        account=payment.account,
+        data={
+            "id": payment.pk,
+            "provider": payment.provider,
+            "amount_microusd": payment.amount,
+            "received_microusd": amount,
+        },
+        key=f"payment:{payment.pk}:succeeded",
+        now=now,
+    )
 
 
 def top_up(*, payment: Payment, source: Balance, amount: int, actor: Any) -> None:

@@ -11,11 +11,11 @@ from accounts.ledger.services import transfer
 from accounts.services.hours import wallet_balance
 from gaas.lib.amounts import show_micro
 from gaas.lib.retry import retried
-from gaas.outbox.services.mail import post
 from payments.choices import PAYMENT_PAID, DisputeStatus, PaymentStatus
 from payments.models import Dispute, Payment, PaymentEvent
 from payments.services.credit import clearing, locked
 from payments.services.debts import repay_debt, take_back
+from payments.services.owners import write_to_owners
 from payments.services.refunds import give_way
 
 
@@ -50,6 +50,7 @@ def open_dispute(*, payment_id: UUID, provider_id: str, amount: int, reason: str
     Payment.objects.filter(pk=payment.pk).update(disputed=F("disputed") + amount, updated_at=now)
     payment.refresh_from_db()
     PaymentEvent.note(payment.pk, subject=str(dispute), new=dispute.status, by=None, reason=reason, now=now)
+    dispute.tell(now=now)
     payment.stand_as(PaymentStatus.DISPUTED, by=None, now=now, reason=reason)
     _tell_owners(dispute, payment)
     return dispute
@@ -96,19 +97,14 @@ def _stand(payment: Payment, status: PaymentStatus, now: datetime) -> None:
 
 
 def _tell_owners(dispute: Dispute, payment: Payment) -> None:
-    context = {
-        "amount": show_micro(dispute.amount),
-        "account": payment.account.name,
-        "paid_on": payment.paid_at,
-        "owed": show_micro(dispute.from_debt) if dispute.from_debt else "",
-    }
-    for email in payment.account.memberships.filter(role="OWNER", user__is_active=True).values_list(
-        "user__email", flat=True
-    ):
-        post(
-            to=email,
-            subject=f"A payment into {payment.account.name} is contested",
-            template="mail/dispute_opened.txt",
-            context=context,
-            key=f"dispute:{dispute.pk}:{email}",
-        )
+    write_to_owners(
+        payment.account,
+        subject=f"A payment into {payment.account.name} is contested",
+        template="mail/dispute_opened.txt",
+        context={
+            "amount": show_micro(dispute.amount),
+            "paid_on": payment.paid_at,
+            "owed": show_micro(dispute.from_debt) if dispute.from_debt else "",
+        },
+        key=f"dispute:{dispute.pk}",
+    )

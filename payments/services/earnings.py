@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Sum
+from django.db.models import BigIntegerField, F, OuterRef, QuerySet, Subquery, Sum, Value
+from django.db.models.functions import Coalesce
 
 from accounts.ledger.models import Balance, Transfer
 from accounts.ledger.services import open_balance, transfer
@@ -23,12 +24,27 @@ BATCH = 200
 
 def mature_all(*, now: datetime) -> int:
     """Let everybody's earnings mature that are old enough; give for how many accounts something moved."""
-    pending = Balance.objects.filter(asset="USD", kind=PENDING, posted__gt=0).order_by("pk")
+    pending = due_balances(now=now).order_by("pk")
     moved, last = 0, None
     while batch := list((pending if last is None else pending.filter(pk__gt=last))[:BATCH]):
         moved += sum(_moves(balance.pk, now) for balance in batch)
         last = batch[-1].pk
     return moved
+
+
+def due_balances(*, now: datetime) -> QuerySet[Balance]:
+    """Keep pending balances with more than what came in too lately: one question, and nobody else is touched."""
+    young = (
+        Transfer.objects.filter(credit=OuterRef("pk"), created_at__gte=_since(now))
+        .order_by()
+        .values("credit")
+        .annotate(sum=Sum("amount"))
+        .values("sum")
+    )
+    pending = Balance.objects.filter(asset="USD", kind=PENDING, posted__gt=0)
+    return pending.annotate(young=Coalesce(Subquery(young), Value(0), output_field=BigIntegerField())).filter(
+        posted__gt=F("young")
+    )
 
 
 def _moves(balance_id: UUID, now: datetime) -> bool:
@@ -48,8 +64,9 @@ def mature(*, balance_id: UUID, now: datetime) -> int:
     what is there, under the balance's lock: so it may be called at any time, twice at once, after any jump of a clock.
     """
     balance = Balance.objects.select_for_update(no_key=True, of=("self",)).get(pk=balance_id)
-    since = now - timedelta(seconds=settings.EARNINGS_DELAY_SECONDS)
-    young = Transfer.objects.filter(credit_id=balance_id, created_at__gte=since).aggregate(sum=Sum("amount"))["sum"]
+    young = Transfer.objects.filter(credit_id=balance_id, created_at__gte=_since(now)).aggregate(sum=Sum("amount"))[
+        "sum"
+    ]
     amount = min((balance.posted or 0) - int(young or 0), 0 if balance.frozen_out else balance.available)
     if amount <= 0:
         return 0
@@ -61,3 +78,7 @@ def mature(*, balance_id: UUID, now: datetime) -> int:
         amount=amount,
     )
     return amount
+
+
+def _since(now: datetime) -> datetime:
+    return now - timedelta(seconds=settings.EARNINGS_DELAY_SECONDS)

@@ -15,11 +15,12 @@ from django.db import transaction
 from django.db.models import F
 
 from payments.choices import PAYMENT_PAID, Provider
-from payments.models import Payment, Refund, WebhookEvent
+from payments.models import Payment, Payout, Refund, WebhookEvent
 from payments.providers import ProviderRefused, ProviderUnreachable, provider_of
 from payments.providers.stripe import CENT, mark_of, seen_of_refund
 from payments.services.begin import apply
 from payments.services.disputes import close_dispute, open_dispute
+from payments.services.payout_sending import look_back
 from payments.services.refunds import apply_refund, note_foreign_refund
 from payments.services.reviews import ask
 
@@ -74,6 +75,8 @@ def _look_into(row: WebhookEvent, stripe: Any, now: datetime) -> None:
         _payment(thing.get("client_reference_id"), stripe, now)
     elif row.kind.startswith("charge.dispute."):
         _dispute(stripe.dispute(row.about), stripe, now)
+    elif family == "transfer":
+        _payout(thing, now)
     elif family in ("charge", "refund"):
         _refunds(thing, stripe, now)
 
@@ -117,8 +120,16 @@ def _refunds(thing: dict[str, Any], stripe: Any, now: datetime) -> None:
 def _dispute(found: Any, stripe: Any, now: datetime) -> None:
     if found.status in _INQUIRIES:
         return
-    payment = _payment(stripe.payment_of_intent(found.payment_intent), stripe, now) if found.payment_intent else None
+    facts = {"dispute": found.id, "cents": found.amount, "currency": found.currency, "status": found.status}
+    payment = _contested(found, stripe, now)
     if payment is None:
+        _ask_about(
+            found, "dispute_of_unknown_payment", "A payment is contested that this platform does not know.", facts
+        )
+        return
+    if found.currency.upper() != "USD":
+        detail = f"The payment came in US dollars, and is contested in {found.currency.upper()}."
+        _ask_about(found, "dispute_in_another_currency", detail, facts, payment)
         return
     opened = open_dispute(
         payment_id=payment.pk, provider_id=found.id, amount=found.amount * CENT, reason=found.reason, now=now
@@ -127,16 +138,40 @@ def _dispute(found: Any, stripe: Any, now: datetime) -> None:
         # It may fail, and then there is enough to contest.
         raise ProviderUnreachable("A refund of the contested payment is under way: waiting for how it ends.")
     if opened is None:
-        ask(
-            key=f"stripe:dispute:{found.id}",
-            provider=Provider.STRIPE,
-            code="dispute_beyond_payment",
-            detail="More is contested than is left of the payment.",
-            facts={"dispute": found.id, "cents": found.amount, "status": found.status},
-            payment=payment,
-        )
+        _ask_about(found, "dispute_beyond_payment", "More is contested than is left of the payment.", facts, payment)
     elif found.status in ("won", "lost"):
         close_dispute(provider_id=found.id, won=found.status == "won", now=now)
+
+
+def _payout(thing: dict[str, Any], now: datetime) -> None:
+    """Look whether what we paid out came back."""
+    marked = _uuid((thing.get("metadata") or {}).get("payout"))
+    if marked and Payout.objects.filter(pk=marked, provider=Provider.STRIPE).exists():
+        look_back(payout_id=marked, now=now)
+
+
+def _contested(found: Any, stripe: Any, now: datetime) -> Payment | None:
+    """Give our payment that a dispute is about, brought to where Stripe has it now; None for one that is not ours."""
+    if not found.payment_intent:
+        return None
+    try:
+        marked = stripe.payment_of_intent(found.payment_intent)
+    except ProviderRefused:
+        # Stripe has no such intent, or none that these keys may see.
+        return None
+    return _payment(marked, stripe, now)
+
+
+def _ask_about(found: Any, code: str, detail: str, facts: dict[str, Any], payment: Payment | None = None) -> None:
+    """Put a dispute that cannot be booked before a person, once."""
+    ask(
+        key=f"stripe:dispute:{found.id}",
+        provider=Provider.STRIPE,
+        code=code,
+        detail=detail,
+        facts=facts,
+        payment=payment,
+    )
 
 
 def _ours(payment_id: Any) -> Payment | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
@@ -10,6 +9,7 @@ from django.db import IntegrityError, transaction
 from accounts.models import Account, User
 from accounts.services.authority import require_open
 from accounts.services.hours import check_pays_for_itself
+from gaas.audit.services import record
 from gaas.lib.amounts import show_micro
 from gaas.lib.errors import Conflict, DomainError, NotAllowed
 from gaas.lib.retry import retried
@@ -17,13 +17,8 @@ from payments.choices import Provider
 from payments.models import Payment, PaymentEvent
 from payments.services.begin import check_amount, new_payment
 from payments.services.credit import Arrived, credit, locked
+from payments.services.references import ReferenceUsed, as_booked
 from payments.services.two_people import gains, may_credit_alone
-
-
-class ReferenceUsed(Conflict):
-    """Refuse to book what a statement shows once a second time."""
-
-    code = "reference_used"
 
 
 class OwnDraft(NotAllowed):
@@ -45,7 +40,7 @@ def record_payment(
     require_open(account)
     check_pays_for_itself(account)
     check_amount(amount)
-    method, reference = _as_booked(method, reference)
+    method, reference = as_booked(method, reference)
     with transaction.atomic():
         try:
             with transaction.atomic():
@@ -69,7 +64,7 @@ def confirm_payment(*, payment: Payment, amount: int, method: str, reference: st
     """Note that what an owner announced has come in; else as `record_payment`. A different amount is what counts."""
     _require_clerk(by)
     check_amount(amount)
-    method, reference = _as_booked(method, reference)
+    method, reference = as_booked(method, reference)
     with transaction.atomic():
         payment = locked(payment.pk)
         if payment.provider != Provider.MANUAL or payment.is_paid or payment.reference:
@@ -81,7 +76,10 @@ def confirm_payment(*, payment: Payment, amount: int, method: str, reference: st
                 )
         except IntegrityError:
             raise _used(method, reference) from None
+        before = {"amount": payment.amount}
         payment = locked(payment.pk)
+        after = {"amount": amount, "method": method, "reference": reference}
+        record(action="payment.confirm", obj=payment, by=by, before=before, after=after, now=now)
         return _credited_if_small(payment, by, now)
 
 
@@ -141,16 +139,6 @@ def _require_clerk(by: User) -> None:
 def _require_draft(payment: Payment) -> None:
     if not payment.is_draft:
         raise Conflict(f"This payment is {payment.get_status_display().lower()}: there is no draft to decide on.")
-
-
-def _as_booked(method: str, reference: str) -> tuple[str, str]:
-    """Write both as they are stored: one line of a statement is one, in whatever case, width or spacing it is typed."""
-    method, reference = (" ".join(unicodedata.normalize("NFKC", text).split()) for text in (method, reference))
-    if not method or not reference:
-        raise DomainError("Say how the money came and what the statement calls it.", attr="reference", code="required")
-    if len(method) > 40 or len(reference) > 140:
-        raise DomainError("Give at most 40 characters of a method and 140 of a reference.", attr="reference")
-    return method.lower(), reference.upper()
 
 
 def _used(method: str, reference: str) -> ReferenceUsed:

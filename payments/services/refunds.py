@@ -5,23 +5,29 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F
 
 from accounts.ledger.services import Leg, capture, hold, release, transfer
 from accounts.models import User
 from accounts.services.hours import wallet_balance
+from gaas.audit.services import record
 from gaas.lib.amounts import show_micro
 from gaas.lib.errors import Conflict, DomainError, NotAllowed
 from gaas.lib.retry import retried
-from payments.choices import PAYMENT_REFUNDABLE, PaymentStatus, RefundStatus, ReviewStatus
+from payments.choices import PAYMENT_REFUNDABLE, PaymentStatus, Provider, RefundStatus, ReviewStatus
 from payments.models import Payment, PaymentEvent, Refund, Review
 from payments.providers import ProviderRefused, ProviderUnreachable, Seen, provider_of
 from payments.services.credit import clearing, locked
 from payments.services.debts import repay_debt, take_back
+from payments.services.references import ReferenceUsed, as_booked, hash_of
+from payments.services.reviews import ask
+from payments.services.sent_transactions import serve
 from payments.services.two_people import gains, may_refund_alone
 
-AGAIN = timedelta(minutes=1)
+AGAIN, DAILY = timedelta(minutes=1), timedelta(days=1)
+# Stripe's word for what the account of the key does not have.
+UNHEARD_OF = "resource_missing"
 
 
 class RefundTooLarge(DomainError):
@@ -72,6 +78,8 @@ def request_refund(*, payment_id: UUID, amount: int, reason: str, by: User, now:
     refund.save(force_insert=True)
     Payment.objects.filter(pk=payment.pk).update(refunding=F("refunding") + amount, updated_at=now)
     PaymentEvent.note(payment.pk, subject=str(refund), new=refund.status, by=by, reason=refund.reason, now=now)
+    after = {"payment": str(payment.pk), "amount": amount}
+    record(action="refund.request", obj=refund, by=by, after=after, reason=refund.reason, now=now)
     return refund
 
 
@@ -90,16 +98,18 @@ def approve_refund(*, refund: Refund, by: User, now: datetime) -> Refund:
         if gains(refund.payment.account, by):
             raise OwnRefund("Somebody who is not in this account has to approve its refund.")
         Refund.objects.filter(pk=refund.pk).update(approved_by=by, send_at=now, updated_at=now)
+        record(action="refund.approve", obj=refund, by=by, after={"amount": refund.amount}, now=now)
         refund.refresh_from_db()
     return refund
 
 
 @retried
 def note_sent(*, refund: Refund, reference: str, by: User, now: datetime) -> Refund:
-    """Note under which reference a refund went by hand. A large one must be noted by a second person."""
+    """Note under which reference a refund went by hand. A large one must be noted by a second person.
+
+    Raises ReferenceUsed where another refund, or a payout, went under it.
+    """
     _require_clerk(by)
-    if not reference.strip():
-        raise DomainError("Give the reference under which the money went.", code="required", attr="reference")
     refund = _locked(refund.pk)
     if not refund.payment.goes_back_by_hand:
         raise Conflict("The provider sends this refund and tells how it went.")
@@ -107,7 +117,14 @@ def note_sent(*, refund: Refund, reference: str, by: User, now: datetime) -> Ref
         raise OwnRefund("Somebody who is not in this account has to note that its refund was sent.")
     if refund.requested_by_id == by.pk and not may_refund_alone(refund, by=by, now=now):
         raise OwnRefund("A second person has to note that this refund was sent.")
-    return _succeeded(refund_id=refund.pk, by=by, now=now, reference=reference.strip(), approved_by=by)
+    method, reference = _as_sent(refund, reference)
+    try:
+        with transaction.atomic():
+            if refund.payment.provider == Provider.ONCHAIN and refund.status == RefundStatus.REQUESTED:
+                serve(chain_id=refund.payment.chain.chain_id, tx_hash=reference, refund=refund)
+            return _succeeded(refund_id=refund.pk, by=by, now=now, method=method, reference=reference, approved_by=by)
+    except IntegrityError:
+        raise ReferenceUsed(f"Another refund went under {reference}.", attr="reference") from None
 
 
 @retried
@@ -143,10 +160,13 @@ def send_refund(*, refund_id: UUID, now: datetime) -> Refund:
     if refund.send_at is None or not due.update(send_at=now + AGAIN, updated_at=now):
         return refund
     refund.refresh_from_db()
+    was_called = refund.sent_at is not None
     refund.send(by=None, now=now, again_at=now + AGAIN)
     try:
         provider_id, seen = provider_of(refund.payment.provider).refund(refund)
     except ProviderRefused as refused:
+        if was_called and refused.code == UNHEARD_OF:
+            return _of_another_account(refund, refused.detail, now)
         return fail_refund(refund_id=refund.pk, detail=refused.detail, now=now)
     except ProviderUnreachable as silent:
         again_at = now + max(AGAIN, (now - refund.created_at) / 4)
@@ -155,6 +175,39 @@ def send_refund(*, refund_id: UUID, now: datetime) -> Refund:
     if provider_id:
         Refund.objects.filter(pk=refund.pk).update(provider_id=provider_id, updated_at=now)
     return apply_refund(refund_id=refund.pk, seen=seen, now=now)
+
+
+def _of_another_account(refund: Refund, detail: str, now: datetime) -> Refund:
+    """Give nothing back: that this account knows nothing of the payment does not say what another one sent."""
+    ask(
+        key=f"refund:{refund.pk}:refund_other_account",
+        provider=refund.payment.provider,
+        code="refund_other_account",
+        detail="The provider may have sent this refund, and knows nothing of its payment by now.",
+        facts={"refund": str(refund.pk), "told": detail},
+        payment=None,
+    )
+    refund.lose_sight(detail=detail, now=now, again_at=now + DAILY)
+    return refund
+
+
+@retried
+def settle_refund(*, refund: Refund, was_sent: bool, reason: str, by: User, now: datetime) -> Refund:
+    """End a refund whose end its provider does not tell: sent, or not sent and in the wallet again.
+
+    Raises NotAllowed, OwnRefund for who asked for it or has a part in the account, Conflict unless it is UNKNOWN.
+    """
+    _require_clerk(by)
+    if not reason.strip():
+        raise DomainError("Give a reason: say what the provider shows.", code="required", attr="reason")
+    refund = _locked(refund.pk)
+    if refund.status != RefundStatus.UNKNOWN:
+        raise Conflict(f"This refund is {refund.get_status_display().lower()}: nobody has to find out how it went.")
+    if refund.requested_by_id == by.pk or gains(refund.payment.account, by):
+        raise OwnRefund("Somebody who did not ask for it and is not in this account has to say how it went.")
+    if was_sent:
+        return _succeeded(refund_id=refund.pk, by=by, now=now, reason=reason.strip())
+    return fail_refund(refund_id=refund.pk, detail=reason.strip(), by=by, now=now)
 
 
 def apply_refund(*, refund_id: UUID, seen: Seen, now: datetime) -> Refund:
@@ -173,6 +226,17 @@ def _succeeded(*, refund_id: UUID, by: User | None, now: datetime, **fields: obj
     if refund.status == RefundStatus.SUCCEEDED:
         return refund
     payment = refund.payment
+    if refund.status == RefundStatus.FAILED and by is None:
+        # Its amount was given back, by a person's word or the provider's: the payer may have both now.
+        ask(
+            key=f"refund:{refund.pk}:refund_sent_after_all",
+            provider=payment.provider,
+            code="refund_sent_after_all",
+            detail="This refund was noted as not sent, and was.",
+            facts={"refund": str(refund.pk), "provider_id": refund.provider_id},
+            payment=payment,
+        )
+        return refund
     refund.succeed(by=by, now=now, **fields)
     leg = Leg(
         credit=clearing(payment.provider),
@@ -190,13 +254,13 @@ def _succeeded(*, refund_id: UUID, by: User | None, now: datetime, **fields: obj
 
 
 @retried
-def fail_refund(*, refund_id: UUID, detail: str, now: datetime) -> Refund:
+def fail_refund(*, refund_id: UUID, detail: str, by: User | None = None, now: datetime) -> Refund:
     """Give the amount back to the wallet: out of its hold, or as a transfer where it had been sent."""
     refund = _locked(refund_id)
     if refund.status in (RefundStatus.FAILED, RefundStatus.CANCELLED):
         return refund
     payment, was_sent = refund.payment, refund.status == RefundStatus.SUCCEEDED
-    refund.fail(detail=detail, by=None, now=now)
+    refund.fail(detail=detail, by=by, now=now)
     if not was_sent:
         _let_go(refund, now)
         return refund
@@ -208,7 +272,7 @@ def fail_refund(*, refund_id: UUID, detail: str, now: datetime) -> Refund:
         amount=refund.amount,
         ref=str(payment.pk),
     )
-    repay_debt(account=payment.account, most=refund.amount, key=f"refund:{refund.pk}:debt", ref=str(payment.pk))
+    repay_debt(account=payment.account, most=refund.amount, key=f"refund:{refund.pk}:repaid", ref=str(payment.pk))
     Payment.objects.filter(pk=payment.pk).update(refunded=F("refunded") - refund.amount, updated_at=now)
     _follow(payment, now)
     return refund
@@ -249,6 +313,14 @@ def note_foreign_refund(*, payment_id: UUID, provider_id: str, amount: int, now:
     Payment.objects.filter(pk=payment.pk).update(refunded=F("refunded") + amount, updated_at=now)
     _follow(payment, now)
     return refund
+
+
+def _as_sent(refund: Refund, reference: str) -> tuple[str, str]:
+    """Give the way a refund by hand went, and its reference, as they are stored."""
+    payment = refund.payment
+    if payment.provider == Provider.ONCHAIN:
+        return f"chain {payment.chain.chain_id}", hash_of(reference, attr="reference")
+    return as_booked(payment.method, reference)
 
 
 def _let_go(refund: Refund, now: datetime) -> None:

@@ -11,15 +11,23 @@ from gaas.lib.errors import Conflict, DomainError, NotAllowed
 from gaas.lib.retry import retried
 from payments.choices import ReviewOutcome, ReviewStatus
 from payments.models import Payment, Review
-from payments.services.credit import clearing, locked, suspense, top_up
+from payments.services.credit import clearing, locked, suspense, tell_paid, top_up
 from payments.services.two_people import gains
 
 
-def ask(*, key: str, provider: str, code: str, detail: str, facts: dict[str, Any], payment: Payment | None) -> Review:
-    """Put something before a person, once for a key."""
-    review, _ = Review.objects.get_or_create(
-        key=key, defaults={"provider": provider, "code": code, "detail": detail, "facts": facts, "payment": payment}
-    )
+def ask(
+    *,
+    key: str,
+    provider: str,
+    code: str,
+    detail: str,
+    facts: dict[str, Any],
+    payment: Payment | None,
+    in_suspense: int = 0,
+) -> Review:
+    """Put something before a person, once for a key; `in_suspense` the caller moved there with it."""
+    about = {"provider": provider, "code": code, "detail": detail, "facts": facts, "payment": payment}
+    review, _ = Review.objects.get_or_create(key=key, defaults={**about, "in_suspense": in_suspense})
     return review
 
 
@@ -62,6 +70,7 @@ def _credit(review: Review, payment: Payment | None, by: User, now: datetime) ->
         raise NotAllowed("Somebody who cannot spend this money has to decide about it.")
     payment.succeed(received=review.in_suspense, by=by, now=now, reason=f"After review: {review.code}.")
     top_up(payment=payment, source=suspense(), amount=review.in_suspense, actor=by)
+    tell_paid(payment, amount=review.in_suspense, now=now)
 
 
 def _return(review: Review, payment: Payment | None, resolution: str, by: User, now: datetime) -> None:

@@ -13,13 +13,14 @@ from uuid import UUID
 from django.db import transaction
 
 from gaas.lib.errors import DomainError
-from payments.models import Payment, Refund, WebhookEvent
+from payments.models import Payment, Payout, Refund, SentTransaction, WebhookEvent
 from payments.providers import ProviderUnreachable
 from payments.services.begin import ask_provider
 from payments.services.credit import locked
-from payments.services.earnings import mature_all
 from payments.services.inbox import process_event
+from payments.services.payout_sending import send_payout
 from payments.services.refunds import send_refund
+from payments.services.sent_transactions import follow_dropped
 
 log = logging.getLogger("app")
 
@@ -30,7 +31,7 @@ SILENCES = 3
 
 
 def sweep(*, now: datetime) -> None:
-    """Ask providers about payments, send refunds, give up what nobody paid, let earnings mature.
+    """Ask providers about payments, send refunds and payouts, give up what nobody paid.
 
     Each step bears to be run twice at once; what a batch does not reach, the next sweep does.
     """
@@ -43,12 +44,16 @@ def sweep(*, now: datetime) -> None:
             silent[provider] += 1
     for refund_id in _in_time(to_send.values_list("pk", flat=True)[:BATCH]):
         _each(send_refund, refund_id=refund_id, now=now)
+    for payout_id in _in_time(Payout.objects.due(now=now).order_by("due_at").values_list("pk", flat=True)[:BATCH]):
+        _each(send_payout, payout_id=payout_id, now=now)
+    dropped = SentTransaction.objects.filter(due_at__lte=now).order_by("due_at")
+    for transaction_id in _in_time(dropped.values_list("pk", flat=True)[:BATCH]):
+        _each(follow_dropped, transaction_id=transaction_id, now=now)
     for payment_id in _in_time(Payment.objects.overdue(now=now).values_list("pk", flat=True)[:BATCH]):
         _each(expire_payment, payment_id=payment_id, now=now)
     due = WebhookEvent.objects.filter(due_at__lte=now).order_by("due_at")
     for event_id in _in_time(due.values_list("pk", flat=True)[:BATCH]):
         _each(process_event, event_id=event_id, now=now)
-    mature_all(now=now)
 
 
 def expire_payment(*, payment_id: UUID, now: datetime) -> bool:

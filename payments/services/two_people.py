@@ -10,8 +10,8 @@ from django.db.models import F, Q, Sum
 from accounts.choices import Role
 from accounts.models import Account, User
 from gaas.lib.amounts import parse_micro
-from payments.choices import Provider, RefundStatus
-from payments.models import Payment, Refund
+from payments.choices import PayoutStatus, Provider, RefundStatus
+from payments.models import Payment, Payout, Refund
 
 DAY = timedelta(days=1)
 
@@ -44,6 +44,17 @@ def may_refund_alone(refund: Refund, *, by: User, now: datetime) -> bool:
         .exclude(status__in=[RefundStatus.FAILED, RefundStatus.CANCELLED])
     )
     return not gains(refund.payment.account, by) and _fits(alone.aggregate(sum=Sum("amount"))["sum"], refund.amount)
+
+
+def may_pay_out_alone(payout: Payout, *, by: User, now: datetime) -> bool:
+    """Tell the same of earnings that one person agrees to and sends by hand; a chain is never left to one person."""
+    if payout.provider != Provider.MANUAL:
+        return False
+    sent = Payout.objects.filter(
+        account=payout.account_id, provider=Provider.MANUAL, approved_by=by, sent_by=by, sent_at__gt=now - DAY
+    )
+    alone = sent.exclude(pk=payout.pk).exclude(status=PayoutStatus.FAILED)
+    return _fits(alone.aggregate(sum=Sum("amount"))["sum"], payout.amount)
 
 
 def _fits(before: int | None, amount: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,13 +12,16 @@ from django.contrib.auth.models import Group
 from django.db import connection
 
 from accounts.ledger import check
+from accounts.ledger.services import platform_balance, transfer
 from accounts.models import Account, User
 from accounts.services import wallet_balance
 from gaas.lib import clock
 from gaas.tests.cast import make_user
 from payments import services
-from payments.models import Payment
-from payments.providers import PROVIDERS, Begun, ProviderUnreachable, Seen
+from payments.models import Payment, Payout, PayoutDestination
+from payments.providers import PROVIDERS, Begun, ProviderRefused, ProviderUnreachable, Seen
+from payments.providers.stripe import StripeProvider
+from payments.tests.stripe_peer import SECRET, StripePeer, stripe_peer
 
 USD = 1_000_000
 
@@ -85,6 +89,8 @@ class Bank:
     seen: Seen = field(default_factory=lambda: Seen("pending"))
     refunds: Seen = field(default_factory=lambda: Seen("succeeded"))
     is_down: bool = False
+    refuses: bool = False
+    came_back: dict[str, int] = field(default_factory=dict)  # of transfers, in micro-dollars
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     def check(self, amount: int) -> None:
@@ -106,6 +112,19 @@ class Bank:
         self._answer("refund", str(refund.pk))
         return f"back_{refund.pk.hex}", self.refunds
 
+    def platform(self) -> str:
+        return "the bank"
+
+    def pay_out(self, payout: Payout, *, now: Any) -> tuple[str, Seen]:
+        self._answer("pay_out", payout.provider_key)
+        if self.refuses:
+            raise ProviderRefused("account_invalid", "No such account.")
+        return f"out_{payout.pk.hex}", Seen("succeeded", payout.net)
+
+    def look_payout(self, payout: Payout) -> Seen:
+        self._answer("look_payout", payout.provider_id)
+        return Seen("succeeded", payout.net, facts={"returned": self.came_back.get(payout.provider_id, 0)})
+
     def _answer(self, what: str, about: str) -> None:
         self.asked.append((what, about))
         if self.is_down:
@@ -118,3 +137,87 @@ def bank(monkeypatch: pytest.MonkeyPatch) -> Bank:
     bank = Bank()
     monkeypatch.setitem(PROVIDERS, "stripe", bank)
     return bank
+
+
+@pytest.fixture
+def stripe(monkeypatch: pytest.MonkeyPatch) -> Iterator[StripePeer]:
+    """Set Stripe up with a peer on loopback that speaks its protocol."""
+    with stripe_peer() as peer:
+        provider = StripeProvider(
+            key="sk_test_x",
+            webhook_secrets=["whsec_of_last_year", SECRET],
+            return_url="http://127.0.0.1/",
+            base=peer.url,
+        )
+        # It is asked once, and long before a test has answers lost.
+        provider.platform()
+        peer.calls.clear()
+        monkeypatch.setitem(PROVIDERS, "stripe", provider)
+        yield peer
+
+
+CONNECT = "acct_1032D82eZvKYlo2C"
+# The first example of EIP-55.
+EVM = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+IBAN = "DE89 3704 0044 0532 0130 00"
+DETAILS = {"stripe": CONNECT, "onchain": EVM, "manual": IBAN}
+
+
+@pytest.fixture
+def earned(lab: Account) -> Callable[[], int]:
+    """Let the lab have earned 100 dollars that it may take out; tell what is free of them."""
+    return earn(lab, 100)
+
+
+def earn(account: Account, usd: int) -> Callable[[], int]:
+    source = platform_balance(asset="USD", kind="clearing:test")
+    transfer(
+        key=f"earned:{account.pk}",
+        kind="matured",
+        debit=source,
+        credit=services.earnings_of(account),
+        amount=usd * USD,
+    )
+    return lambda: services.earnings_of(account).available
+
+
+@pytest.fixture
+def place(lab: Account, alice: User) -> Callable[..., PayoutDestination]:
+    """Add a destination for the lab's earnings that has been there for a while."""
+
+    def make(kind: str = "manual", detail: str = "", **about: Any) -> PayoutDestination:
+        User.objects.filter(pk=alice.pk).update(email_verified_at=clock.now())
+        alice.refresh_from_db()
+        return services.add_destination(
+            account=lab,
+            kind=kind,
+            detail=detail or DETAILS[kind],
+            by=alice,
+            now=clock.now() - timedelta(days=4),
+            **about,
+        )
+
+    return make
+
+
+@pytest.fixture
+def asked(place: Callable[..., PayoutDestination], earned: Callable[[], int], alice: User) -> Callable[..., Payout]:
+    """Ask for a payout of the lab's earnings; each kind has one destination."""
+    places: dict[str, PayoutDestination] = {}
+
+    def make(usd: float = 40, kind: str = "manual") -> Payout:
+        if kind not in places:
+            places[kind] = place(kind)
+        return services.request_payout(destination=places[kind], amount=int(usd * USD), by=alice, now=clock.now())
+
+    return make
+
+
+@pytest.fixture
+def agreed(asked: Callable[..., Payout], fay: User) -> Callable[..., Payout]:
+    """Ask for one, and let Fay agree to it."""
+
+    def make(usd: float = 40, kind: str = "manual") -> Payout:
+        return services.approve_payout(payout=asked(usd, kind), by=fay, now=clock.now())
+
+    return make

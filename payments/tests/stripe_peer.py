@@ -37,6 +37,8 @@ class StripePeer:
         self.answers: dict[str, tuple[str, dict[str, Any]]] = {}
         self.calls: list[tuple[str, str]] = []
         self.is_down = self.loses_answers = False
+        self.closed_accounts: set[str] = set()
+        self.account: str | None = "acct_platform"  # None: the key may not ask for it
         self.lock = threading.Lock()
         self._number = count(1)
         self.url = ""
@@ -58,8 +60,20 @@ class StripePeer:
     def refund_in_dashboard(self, intent: str, cents: int) -> dict[str, Any]:
         return self._refund({"payment_intent": intent, "amount": str(cents)})
 
-    def dispute(self, intent: str, cents: int, status: str = "needs_response") -> dict[str, Any]:
-        return self._keep("dispute", "dp", payment_intent=intent, amount=cents, status=status, reason="fraudulent")
+    def dispute(
+        self, intent: str | None, cents: int, status: str = "needs_response", currency: str = "usd"
+    ) -> dict[str, Any]:
+        about = {"payment_intent": intent, "amount": cents, "currency": currency}
+        return self._keep("dispute", "dp", **about, status=status, reason="fraudulent")
+
+    def take_transfer_back(self, transfer: str, cents: int) -> dict[str, Any]:
+        """Reverse a transfer in the dashboard, whole or in part."""
+        self.things[transfer]["amount_reversed"] += cents
+        return self.things[transfer]
+
+    def forget_keys(self) -> None:
+        """Let the day go by after which a key is worth nothing."""
+        self.answers.clear()
 
     def event(self, kind: str, thing: dict[str, Any], **fields: Any) -> dict[str, Any]:
         """Make the event that tells of a thing as it is now."""
@@ -88,6 +102,10 @@ class StripePeer:
     def _route(self, method: str, path: str, form: dict[str, str]) -> dict[str, Any]:
         parts = path.strip("/").split("/")[1:]
         match method, *parts:
+            case "GET", "account":
+                if self.account is None:
+                    raise StripeError(403, "", "The provided key does not have the required permissions.")
+                return {"id": self.account, "object": "account"}
             case "POST", "payment_intents":
                 return self._intent(int(form["amount"]), form["currency"], _nested(form, "metadata"))
             case "POST", "payment_intents", pk, "cancel":
@@ -98,6 +116,15 @@ class StripePeer:
                 return self._end(pk, "open", "expired")
             case "POST", "refunds":
                 return self._refund(form)
+            case "POST", "transfers":
+                return self._transfer(form)
+            case "GET", ("payment_intents" | "refunds" | "transfers") as plural if "created[gte]" in form:
+                made = [t for t in self.things.values() if t["object"] == plural[:-1]]
+                return self._list(plural, [t for t in made if t["created"] >= int(form["created[gte]"])])
+            case "GET", "transfers":
+                mine = [t for t in self.things.values() if t["object"] == "transfer"]
+                data = [t for t in mine if t["transfer_group"] == form["transfer_group"]]
+                return {"object": "list", "data": data, "has_more": False, "url": "/v1/transfers"}
             case "GET", "refunds":
                 data = [
                     thing
@@ -110,9 +137,12 @@ class StripePeer:
                 if form.get("expand[0]") == "payment_intent" and found["payment_intent"]:
                     found["payment_intent"] = self._find(found["payment_intent"])
                 return found
-            case "GET", ("payment_intents" | "refunds" | "disputes"), pk:
+            case "GET", ("payment_intents" | "refunds" | "disputes" | "transfers"), pk:
                 return self._find(pk)
         raise StripeError(404, "resource_missing", f"Unrecognized request URL ({method}: {path}).")
+
+    def _list(self, plural: str, data: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"object": "list", "data": data, "has_more": False, "url": f"/v1/{plural}"}
 
     def _find(self, pk: str) -> dict[str, Any]:
         if pk not in self.things:
@@ -120,7 +150,7 @@ class StripePeer:
         return self.things[pk]
 
     def _keep(self, kind: str, prefix: str, **fields: Any) -> dict[str, Any]:
-        thing = {"id": f"{prefix}_{next(self._number)}", "object": kind, **fields}
+        thing = {"id": f"{prefix}_{next(self._number)}", "object": kind, "created": int(time.time()), **fields}
         self.things[thing["id"]] = thing
         return thing
 
@@ -157,6 +187,20 @@ class StripePeer:
             raise StripeError(400, "unexpected_state", f"This object is {thing['status']}.")
         thing["status"] = new
         return thing
+
+    def _transfer(self, form: dict[str, str]) -> dict[str, Any]:
+        if form["destination"] in self.closed_accounts:
+            raise StripeError(400, "account_invalid", "This account cannot receive transfers.")
+        return self._keep(
+            "transfer",
+            "tr",
+            amount=int(form["amount"]),
+            amount_reversed=0,
+            currency=form["currency"],
+            destination=form["destination"],
+            transfer_group=form["transfer_group"],
+            metadata=_nested(form, "metadata"),
+        )
 
     def _refund(self, form: dict[str, str]) -> dict[str, Any]:
         intent = self._find(form["payment_intent"])

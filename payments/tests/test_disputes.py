@@ -6,6 +6,7 @@ import pytest
 
 from accounts.ledger.services import hold, open_balance, platform_balance, transfer
 from accounts.services import wallet_balance
+from accounts.services.organisations import create_child
 from gaas.lib import clock
 from gaas.outbox.models import Mail
 from payments import services
@@ -61,6 +62,13 @@ class TestOpen:
         letter = Mail.objects.get(key__startswith="dispute:")
         assert letter.to == alice.email
         assert "50.000000 USD" in letter.body
+
+    def test_where_an_account_has_no_owner_those_above_are_told(self, paid, lab, alice):
+        below = create_child(parent=lab, name="Below", by=alice)
+        contest(paid(50, account=below), 50)
+        letter = Mail.objects.get(key__startswith="dispute:")
+        assert letter.to == alice.email
+        assert "account Below" in letter.body
 
     def test_case_37_dispute_when_the_wallet_is_spent(self, paid, lab, wallet):
         payment = paid(50)

@@ -9,9 +9,11 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
+from accounts.ledger.models import Transfer
 from accounts.ledger.services import freeze, open_balance, platform_balance, transfer
 from gaas.lib import clock
 from payments import services
+from payments.services.earnings import due_balances
 from payments.tests.conftest import USD
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sound_books")]
@@ -93,6 +95,17 @@ class TestMature:
         transfer(key="back", kind="correction", debit=pending, credit=fees, amount=4 * USD)
         services.mature_all(now=clock.now() + WEEK)
         assert free() == 6 * USD
+
+    def test_only_owners_with_something_due_are_touched(self, earn, pending, child):
+        other = open_balance(asset="USD", kind="earnings_pending", owner_key=child.owner_key)
+        earn(10, "a")
+        fees = platform_balance(asset="USD", kind="fees")
+        transfer(key="b", kind="earning", debit=fees, credit=other, amount=5)
+        first, second = (Transfer.objects.get(key=key).created_at for key in "ab")
+        between = first + (second - first) / 2
+        assert list(due_balances(now=between)) == []
+        assert list(due_balances(now=between + timedelta(days=7))) == [pending]
+        assert set(due_balances(now=between + WEEK)) == {pending, other}
 
     def test_one_frozen_owner_does_not_keep_others_waiting(self, earn, free, lab, child):
         first = open_balance(

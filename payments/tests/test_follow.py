@@ -56,6 +56,17 @@ class TestBegin:
         assert asked.status == PaymentStatus.PENDING
         assert bank.asked == [("begin", asked.provider_key)] * 2
 
+    def test_what_counts_up_is_looked_at_often_however_old_it_is(self, begun, bank):
+        now = later(hours=5)
+        services.follow(payment_id=begun.pk, now=now)
+        begun.refresh_from_db()
+        assert begun.look_at > now + timedelta(minutes=20)
+        bank.seen = Seen("pending", facts={"confirmations": 3})
+        now = begun.look_at
+        services.follow(payment_id=begun.pk, now=now)
+        begun.refresh_from_db()
+        assert begun.look_at == now + timedelta(seconds=20)
+
     def test_of_two_who_look_at_once_one_asks(self, asked, bank):
         now = clock.now()
         stale = Payment.objects.get(pk=asked.pk)

@@ -1,4 +1,4 @@
-"""Drive payments by random events, right and wrong, late and twice; after every step the books are sound.
+"""Drive payments and payouts by random events, right and wrong, late and twice; after every step the books are sound.
 
 The bank at the edge keeps its own word about each payment and refund, so late and repeated reports agree with each
 other; what may be in the wallet follows from it by a model of three sums.
@@ -6,6 +6,7 @@ other; what may be in the wallet follows from it by a model of three sums.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,10 +32,10 @@ from gaas.lib import clock
 from gaas.lib.errors import DomainError
 from payments import services
 from payments.choices import PAYMENT_OPEN, PAYMENT_PAID, PaymentStatus
-from payments.models import Dispute, Payment, Refund, Review
-from payments.providers import Seen
+from payments.models import Dispute, Payment, Payout, Refund, Review
+from payments.providers import ProviderUnreachable, Seen
 from payments.services.debts import debt_of
-from payments.tests.conftest import USD, Bank
+from payments.tests.conftest import CONNECT, USD, Bank
 
 picks = st.integers(0, 100)
 dollars = st.sampled_from([1, 2, 5, 20, 40])
@@ -55,7 +56,13 @@ class Money(RuleBasedStateMachine):
         self.now: datetime = clock.now()
         self.bank.seen, self.bank.refunds, self.bank.is_down = Seen("pending"), Seen("succeeded"), False
         self.told: dict[Any, Seen] = {}  # the bank's last word about a payment; what came in stays in
-        self.spent = 0
+        self.spent = self.earned = 0
+        User.objects.filter(pk=self.alice.pk).update(email_verified_at=self.now)
+        self.alice.refresh_from_db()
+        self.bank.refuses, self.bank.came_back = False, {}
+        self.place = services.add_destination(
+            account=self.lab, kind="stripe", detail=CONNECT, by=self.alice, now=self.now - timedelta(days=9)
+        )
         self.start(40)
         self.pay(0, 40)
 
@@ -159,6 +166,45 @@ class Money(RuleBasedStateMachine):
             transfer(key=key, kind="earning", debit=wallet_balance(self.lab), credit=fees, amount=amount)
             self.spent += amount
 
+    @rule(usd=dollars)
+    def earn(self, usd: int) -> None:
+        source, key = platform_balance(asset="USD", kind="clearing:test"), f"earned:{Transfer.objects.count()}"
+        own = services.earnings_of(self.lab)
+        transfer(key=key, kind="matured", debit=source, credit=own, amount=usd * USD)
+        self.earned += usd * USD
+
+    @rule(usd=st.sampled_from([5, 10, 20, 40]))
+    def ask_out(self, usd: int) -> None:
+        free = services.earnings_of(self.lab).available - services.owed_by(self.lab)
+        went = self.went(services.request_payout, destination=self.place, amount=usd * USD, by=self.alice)
+        assert went is (usd >= 10 and usd * USD <= free)
+
+    @precondition(lambda self: Payout.objects.exists())
+    @rule(number=picks, what=st.sampled_from(["approve", "approve", "reject", "cancel"]))
+    def decide_out(self, number: int, what: str) -> None:
+        payout = self.pick(Payout, number)
+        if what == "approve":
+            assert not self.went(services.approve_payout, payout=payout, by=self.alice)
+            self.went(services.approve_payout, payout=payout, by=self.fay)
+        elif what == "reject":
+            self.went(services.reject_payout, payout=payout, reason="No", by=self.fay)
+        else:
+            self.went(services.cancel_payout, payout=payout, by=self.alice)
+
+    @precondition(lambda self: Payout.objects.exists())
+    @rule(number=picks, what=st.sampled_from(["sent", "sent", "down", "refused", "back", "half"]))
+    def send_out(self, number: int, what: str) -> None:
+        """Let the bank send it, be silent, refuse, or take back what it sent; a refusal never follows a silence."""
+        payout = self.pick(Payout, number)
+        if what in ("back", "half") and payout.provider_id:
+            back = payout.net // (1 if what == "back" else 2)
+            told = self.bank.came_back
+            told[payout.provider_id] = max(back, told.get(payout.provider_id, 0))
+        self.bank.is_down, self.bank.refuses = what == "down", what == "refused" and payout.status != "UNKNOWN"
+        self.now += timedelta(days=2)
+        with suppress(ProviderUnreachable):
+            services.send_payout(payout_id=payout.pk, now=self.now)
+
     # --- what holds at all times --------------------------------------------------------------------
     @invariant()
     def books_are_sound(self) -> None:
@@ -176,8 +222,10 @@ class Money(RuleBasedStateMachine):
             assert payment.received in (0, self.told[payment.pk].amount)
             came += payment.received
             gone += payment.refunded + payment.disputed
-        has = (wallet_balance(self.lab).posted or 0) + (debt_of(self.lab).posted or 0)
-        assert has == came - gone - self.spent
+        for payout in Payout.objects.filter(status__in=["PAID", "RETURNED"]):
+            gone += payout.amount - payout.returned
+        own = (wallet_balance(self.lab), debt_of(self.lab), services.earnings_of(self.lab))
+        assert sum(balance.posted or 0 for balance in own) == came - gone - self.spent + self.earned
         waits = sum(Review.objects.filter(status="OPEN").values_list("in_suspense", flat=True))
         assert platform_balance(asset="USD", kind="suspense").total() == waits
 
@@ -215,8 +263,8 @@ def test_payments_by_random_events(lab, alice, fay, fred, bank):
     run_state_machine_as_test(
         Money,
         settings=settings(
-            max_examples=4,
-            stateful_step_count=15,
+            max_examples=5,
+            stateful_step_count=25,
             deadline=None,
             derandomize=True,
             suppress_health_check=list(HealthCheck),

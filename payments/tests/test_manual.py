@@ -97,6 +97,8 @@ class TestConfirm:
             payment=asked, amount=79 * USD, method="bank transfer", reference="X", by=fay, now=clock.now()
         )
         assert (payment.status, payment.received, wallet()) == (PaymentStatus.SUCCEEDED, 79 * USD, 79 * USD)
+        event = AuditEvent.objects.get(action="payment.confirm")
+        assert (event.actor, event.before, event.after["amount"]) == (fay, {"amount": 80 * USD}, 79 * USD)
 
     def test_it_is_noted_once(self, asked, fay, wallet):
         told = {"amount": 79 * USD, "method": "bank transfer", "by": fay, "now": clock.now()}

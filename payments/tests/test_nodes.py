@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sound_books")]
 
 OURS, TOKEN, THEIRS = "0x" + "aa" * 20, "0x" + "bb" * 20, "0x" + "cc" * 20
 TX, OTHER_TX = "0x" + "1" * 64, "0x" + "2" * 64
+SENDER = "0x" + "dd" * 20
 
 
 class Node:
@@ -33,6 +34,8 @@ class Node:
     def __init__(self) -> None:
         self.logs: list[dict[str, Any]] = []
         self.height = 100
+        self.mempool: dict[str, dict[str, Any]] = {}
+        self.nonce = 0  # the first that its sender has not used
         self.answers: dict[str, Any] = {
             "eth_chainId": "0x1",
             "eth_blockNumber": lambda _: hex(self.height),
@@ -40,20 +43,31 @@ class Node:
             "eth_getLogs": lambda asked: [
                 log for log in self.logs if int(asked[0]["fromBlock"], 16) <= int(log["blockNumber"], 16)
             ],
+            "eth_getTransactionByHash": lambda asked: self._known(asked[0]),
+            "eth_getTransactionCount": lambda _: hex(self.nonce),
             "eth_getTransactionReceipt": lambda asked: next(
                 ({"status": "0x1", "logs": [log]} for log in self.logs if log["transactionHash"] == asked[0]), None
             ),
         }
 
-    def pay(self, units: int, block: int, *, token: str = TOKEN, to: str = OURS) -> None:
-        topics = [TRANSFER, "0x" + "0" * 64, "0x" + to[2:].rjust(64, "0")]
+    def _known(self, tx: str) -> Any:
+        log = next((log for log in self.logs if log["transactionHash"] == tx), None)
+        mined = log and {"from": SENDER, "nonce": "0x0", "blockNumber": log["blockNumber"]}
+        return mined or self.mempool.get(tx)
+
+    def wait(self, tx: str, nonce: int = 0) -> None:
+        """Have a transaction wait in the mempool."""
+        self.mempool[tx] = {"from": SENDER, "nonce": hex(nonce), "blockNumber": None}
+
+    def pay(self, units: int, block: int, *, token: str = TOKEN, to: str = OURS, tx: str = TX) -> None:
+        topics = [TRANSFER, "0x" + SENDER[2:].rjust(64, "0"), "0x" + to[2:].rjust(64, "0")]
         self.logs.append(
             {
                 "address": token,
                 "topics": topics,
                 "data": hex(units),
                 "logIndex": "0x0",
-                "transactionHash": TX,
+                "transactionHash": tx,
                 "blockNumber": hex(block),
                 "blockHash": "0x" + hex(block)[2:].rjust(64, "0"),
             }

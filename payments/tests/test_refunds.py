@@ -8,6 +8,7 @@ import pytest
 
 from accounts.ledger.services import InsufficientBalance, hold
 from accounts.services import wallet_balance
+from gaas.audit.models import AuditEvent
 from gaas.lib import clock
 from gaas.lib.errors import Conflict, DomainError, NotAllowed
 from payments import services
@@ -65,6 +66,15 @@ class TestByHand:
             services.note_sent(refund=refund, reference="OUT-1", by=fay, now=clock.now())
         done = services.note_sent(refund=refund, reference="OUT-1", by=fred, now=clock.now())
         assert (done.status, done.approved_by) == (RefundStatus.SUCCEEDED, fred)
+
+    @pytest.mark.parametrize("reference", ["OUT-1", " out-1 "])
+    def test_each_reference_is_booked_once(self, paid, ask, fay, wallet, reference):
+        first, second = ask(paid(50), 20), ask(paid(50, "R-2"), 20)
+        services.note_sent(refund=first, reference="OUT-1", by=fay, now=clock.now())
+        with pytest.raises(services.ReferenceUsed):
+            services.note_sent(refund=second, reference=reference, by=fay, now=clock.now())
+        assert (fresh(second).status, wallet()) == (RefundStatus.REQUESTED, 60 * USD)
+        services.note_sent(refund=second, reference="OUT-2", by=fay, now=clock.now())
 
     def test_it_can_be_taken_back(self, paid, ask, fay, wallet):
         payment = paid(50)
@@ -148,6 +158,16 @@ class TestByProvider:
         assert (wallet(), services.owed_by(lab)) == (0, 10 * USD)
         assert fresh(by_bank).status == PaymentStatus.PARTIALLY_REFUNDED
 
+    def test_a_foreign_refund_that_left_a_debt_and_then_failed_comes_back_and_repays_it(self, by_bank, lab, wallet):
+        hold(balance=wallet_balance(lab), amount=40 * USD, key="spent", purpose="test")
+        told = {"payment_id": by_bank.pk, "provider_id": "re_9", "amount": 20 * USD, "now": clock.now()}
+        refund = services.note_foreign_refund(**told)
+        assert (wallet(), services.owed_by(lab)) == (0, 10 * USD)
+        for _ in range(2):
+            services.fail_refund(refund_id=refund.pk, detail="The account was closed.", now=clock.now())
+        assert (wallet(), services.owed_by(lab)) == (10 * USD, 0)
+        assert (fresh(refund).status, fresh(by_bank).refunded) == (RefundStatus.FAILED, 0)
+
     def test_a_foreign_refund_of_more_than_came_in_is_not_booked(self, by_bank):
         told = {"payment_id": by_bank.pk, "provider_id": "re_9", "amount": 51 * USD, "now": clock.now()}
         assert services.note_foreign_refund(**told) is None
@@ -164,6 +184,9 @@ class TestByProvider:
         services.approve_refund(refund=refund, by=fred, now=clock.now())
         services.sweep(now=clock.now())
         assert (fresh(refund).status, Payment.objects.get().status) == (RefundStatus.SUCCEEDED, PaymentStatus.REFUNDED)
+        trail = AuditEvent.objects.filter(action__startswith="refund.")
+        assert [event.actor for event in trail.filter(action="refund.request", reason="Paid twice")] == [fay]
+        assert [event.actor for event in trail.filter(action="refund.approve")] == [fred]
 
     def test_parts_of_a_cent_are_refused_where_the_provider_cannot_send_them(self, by_bank, ask, bank, monkeypatch):
         def check(amount):

@@ -14,6 +14,7 @@ from accounts.ledger.models import Transfer
 from accounts.ledger.services import hold
 from accounts.services import wallet_balance
 from gaas.lib import clock
+from gaas.lib.errors import Conflict
 from payments import services
 from payments.models import Dispute, Payment, Refund, Review, WebhookEvent
 from payments.providers import PROVIDERS
@@ -24,19 +25,6 @@ from payments.tests.stripe_peer import SECRET, signed, stripe_peer
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sound_books")]
 
 URL = "/api/v1/webhooks/stripe/"
-
-
-@pytest.fixture
-def stripe(monkeypatch):
-    with stripe_peer() as peer:
-        provider = StripeProvider(
-            key="sk_test_x",
-            webhook_secrets=["whsec_of_last_year", SECRET],
-            return_url="http://127.0.0.1/",
-            base=peer.url,
-        )
-        monkeypatch.setitem(PROVIDERS, "stripe", provider)
-        yield peer
 
 
 @pytest.fixture
@@ -286,6 +274,67 @@ class TestRefund:
         assert refund.status == "SUCCEEDED"
         assert [thing["object"] for thing in stripe.things.values()].count("refund") == 1
 
+    def test_what_another_account_may_have_sent_is_not_given_back(
+        self, paid_there, stripe, ask, wallet, monkeypatch, fay, fred
+    ):
+        payment, _ = paid_there()
+        refund = ask(payment, 20)
+        stripe.loses_answers = True
+        services.sweep(now=later(seconds=1))
+        with stripe_peer() as elsewhere:
+            key = {"key": "sk_test_y", "webhook_secrets": [SECRET], "return_url": "", "base": elsewhere.url}
+            monkeypatch.setitem(PROVIDERS, "stripe", StripeProvider(**key))
+            for days in (2, 4):
+                services.sweep(now=later(days=days))
+            refund.refresh_from_db()
+            assert (refund.status, wallet()) == ("UNKNOWN", 30 * USD)
+        assert Review.objects.get().code == "refund_other_account"
+        about = {"refund": refund, "was_sent": False, "reason": "Not in the old dashboard.", "now": clock.now()}
+        with pytest.raises(services.OwnRefund):
+            services.settle_refund(**about, by=fay)
+        services.settle_refund(**about, by=fred)
+        refund.refresh_from_db()
+        assert (refund.status, wallet()) == ("FAILED", 50 * USD)
+
+    def test_a_person_says_that_it_was_sent(self, paid_there, stripe, ask, wallet, fred):
+        payment, _ = paid_there()
+        refund = ask(payment, 20)
+        with pytest.raises(Conflict):
+            services.settle_refund(refund=refund, was_sent=True, reason="x", by=fred, now=clock.now())
+        stripe.loses_answers = True
+        services.sweep(now=later(seconds=1))
+        services.settle_refund(refund=refund, was_sent=True, reason="Seen there.", by=fred, now=clock.now())
+        refund.refresh_from_db()
+        payment.refresh_from_db()
+        assert (refund.status, payment.refunded, wallet()) == ("SUCCEEDED", 20 * USD, 30 * USD)
+
+    def test_a_person_says_that_it_was_not_and_is_wrong(self, paid_there, stripe, ask, wallet, fred):
+        payment, _ = paid_there()
+        refund, other = ask(payment, 20), ask(payment, 5)
+        stripe.loses_answers = True
+        services.sweep(now=later(seconds=1))
+        stripe.loses_answers = False
+        about = {"was_sent": False, "reason": "Not seen there.", "by": fred, "now": clock.now()}
+        for one in (refund, other):
+            services.settle_refund(refund=one, **about)
+            # A call that was held up on its way gets there only now.
+            PROVIDERS["stripe"].refund(one)
+        made = next(thing for thing in stripe.things.values() if thing["object"] == "refund")
+        for _ in range(2):
+            tell(stripe.event("refund.updated", made))
+        assert not WebhookEvent.objects.filter(done_at=None).exists()
+        assert [review.code for review in Review.objects.all()] == ["refund_sent_after_all"] * 2
+        refund.refresh_from_db()
+        assert (refund.status, wallet()) == ("FAILED", 50 * USD)
+
+    def test_who_said_that_it_was_not_sent_is_kept(self, paid_there, stripe, ask, fred):
+        payment, _ = paid_there()
+        refund = ask(payment, 20)
+        stripe.loses_answers = True
+        services.sweep(now=later(seconds=1))
+        services.settle_refund(refund=refund, was_sent=False, reason="Not there.", by=fred, now=clock.now())
+        assert payment.events.get(to_status="FAILED").by == fred
+
     def test_case_36_refund_fails_after_it_was_accepted(self, paid_there, stripe, ask, wallet):
         payment, _intent = paid_there()
         refund = ask(payment, 20)
@@ -338,6 +387,21 @@ class TestDispute:
         _, intent = paid_there()
         tell(stripe.event("charge.dispute.created", stripe.dispute(intent["id"], 5000, "warning_needs_response")))
         assert (Dispute.objects.count(), wallet()) == (0, 50 * USD)
+
+    def test_one_in_another_currency_goes_to_review(self, paid_there, stripe, wallet):
+        _, intent = paid_there()
+        tell(stripe.event("charge.dispute.created", stripe.dispute(intent["id"], 4000, currency="eur")))
+        assert (Review.objects.get().code, wallet()) == ("dispute_in_another_currency", 50 * USD)
+        assert WebhookEvent.objects.filter(done_at=None).count() == 0
+
+    @pytest.mark.parametrize("intent", [None, "pi_of_another_shop"])
+    def test_one_of_a_payment_that_nobody_knows_goes_to_review(self, paid_there, stripe, wallet, intent):
+        paid_there()
+        for _ in range(2):
+            tell(stripe.event("charge.dispute.created", stripe.dispute(intent, 4000)))
+        assert {review.code for review in Review.objects.all()} == {"dispute_of_unknown_payment"}
+        assert wallet() == 50 * USD
+        assert WebhookEvent.objects.filter(done_at=None).count() == 0
 
     def test_more_than_is_left_goes_to_review(self, paid_there, stripe):
         _, intent = paid_there()

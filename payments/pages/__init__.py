@@ -1,0 +1,1 @@
+"""Pages of an account's money; each calls the verb that the API calls."""
