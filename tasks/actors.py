@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import dramatiq
 
 from gaas.lib import clock
@@ -19,6 +21,12 @@ def schedule(**_: object) -> None:
 def sweep(**_: object) -> None:
     """Do what rows say is due; the next tick repeats what this one did not reach."""
     services.sweep(now=clock.now())
+
+
+@dramatiq.actor(queue_name="sweep", max_retries=0, time_limit=60_000, max_age=30_000)
+def prolong(*, task_id: str, **_: object) -> None:
+    """Hold the next hour for a task that goes on; the sweep repeats what this one did not do."""
+    services.prolong(task_id=UUID(task_id), now=clock.now())
 
 
 @dramatiq.actor(queue_name="sweep", max_retries=0, time_limit=300_000, max_age=30_000)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from accounts.services import thresholds_over
+from accounts.services.caps import MAX_LIMIT
 from tasks.choices import StepKind
 from tasks.funding import RULES
 
@@ -27,6 +28,8 @@ def steps_for(task: Task) -> list[StepNeeded]:
     """Give the approvals of a task in their order: parents whose threshold it passes, the nearest first, then staff."""
     rule = RULES[task.funding]
     amount = rule.to_hold(gpus=task.gpus, limit_ms=task.limit_ms, price_ceiling=task.max_price_per_hour)
+    if task.is_open_ended:
+        amount = MAX_LIMIT  # some day it passes every threshold
     parents = [
         StepNeeded(
             StepKind.PARENT_MANAGER,

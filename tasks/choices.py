@@ -53,6 +53,7 @@ class ArtifactKind(TextChoices):
 class Funding(TextChoices):
     QUOTA = "quota", "Hours of the quota"
     WALLET = "wallet", "Money of the wallet"
+    RESERVED = "reserved", "Reserved hours of a contract"
 
 
 class Fault(TextChoices):

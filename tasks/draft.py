@@ -26,7 +26,7 @@ class InputWanted:
 class Draft:
     """`limit_ms` is wall clock; prices are micro-dollars per GPU-hour; capability 90 is 9.0.
 
-    `account` None means the submitter's personal account.
+    `limit_ms` None means until somebody ends it; `account` None means the submitter's personal account.
     """
 
     title: str
@@ -34,7 +34,7 @@ class Draft:
     spec: dict[str, Any]
     funding: str
     gpus: int
-    limit_ms: int
+    limit_ms: int | None
     account: Account | None = None
     min_vram_mib: int | None = None
     gpu_model: str = ""
@@ -52,3 +52,4 @@ class Draft:
     cost_code: str = ""
     inputs: tuple[InputWanted, ...] = ()
     retry_of: Task | None = None
+    contract_id: UUID | None = None

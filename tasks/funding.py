@@ -2,7 +2,8 @@
 
 Formulas (the page docs/ledger.md): hours held = gpus × limit; money held = ceil(price × gpus × ms / 3 600 000)
 at the task's price ceiling; charged = floor(price × gpu_ms / 3 600 000) per GPU at the price it was offered
-at; fee = floor(charge × basis points / 10 000), the owner gets the rest.
+at; fee = floor(charge × basis points / 10 000), the owner gets the rest. What is charged in parts comes to the same
+in all: a part is the formula over all time up to its end, less the formula over all time up to its beginning.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from gaas.lib.amounts import MS_PER_HOUR
 
 @dataclass(frozen=True)
 class Usage:
-    """Metered time of one GPU in one attempt. `payer_pays` is false where the platform was at fault."""
+    """Metered time of one GPU in one attempt. `payer_pays` is false where the platform was at fault.
+
+    Of a task that is charged in parts, `from_ms` were charged before at this price, and this is part number `part`.
+    """
 
     attempt_id: UUID
     gpu_id: UUID
@@ -26,6 +30,8 @@ class Usage:
     gpu_ms: int
     price_per_hour: int
     payer_pays: bool = True
+    from_ms: int = 0
+    part: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,19 +97,28 @@ class WalletFunding:
     def charge(self, usages: Iterable[Usage], *, held: int, fee_basis_points: int) -> list[Charged]:
         left, rows = held, []
         for usage in usages:
-            worth = usage.price_per_hour * usage.gpu_ms // MS_PER_HOUR
+            before = usage.price_per_hour * usage.from_ms // MS_PER_HOUR
+            after = usage.price_per_hour * (usage.from_ms + usage.gpu_ms) // MS_PER_HOUR
             if usage.payer_pays:
-                charge = min(worth, left)
+                # A hold that is too small is never overdrawn; the fee is of what is charged.
+                charge = min(after - before, left)
                 left -= charge
-                fee = charge * fee_basis_points // 10_000
+                fee = (before + charge) * fee_basis_points // 10_000 - before * fee_basis_points // 10_000
                 rows.append(Charged(usage, usage.gpu_ms, charge, fee, charge - fee, from_loss=0))
             else:
-                owed = worth - worth * fee_basis_points // 10_000
-                rows.append(Charged(usage, usage.gpu_ms, 0, 0, 0, from_loss=owed))
+                fee = after * fee_basis_points // 10_000 - before * fee_basis_points // 10_000
+                rows.append(Charged(usage, usage.gpu_ms, 0, 0, 0, from_loss=after - before - fee))
         return rows
 
     def captured(self, charged: Iterable[Charged]) -> int:
         return sum(row.charge for row in charged)
 
 
-RULES: dict[str, FundingRule] = {"quota": QuotaFunding(), "wallet": WalletFunding()}
+class ReservedFunding(QuotaFunding):
+    """Hours of a contract's bucket: they move `reserved_hours → used`; the period's payment paid the owner."""
+
+    balance_kind = "reserved_hours"
+    shortage_code = "insufficient_reserved_hours"
+
+
+RULES: dict[str, FundingRule] = {"quota": QuotaFunding(), "wallet": WalletFunding(), "reserved": ReservedFunding()}

@@ -29,7 +29,8 @@ class Kind(Protocol):
     """Say what one kind of task takes and makes.
 
     `validate` gives back the spec to store or raises InvalidSpec; `requirements` names the executor;
-    `estimate` gives milliseconds of wall clock, or None; `attempt_payload` is what the executor gets.
+    `estimate` gives milliseconds of wall clock, or None; `attempt_payload` is what the executor gets. A kind may
+    also have `may_go_on(spec)`: whether a task of that spec may do without an end (see `may_go_on` below).
     """
 
     def validate(self, spec: dict[str, Any], account: object) -> dict[str, Any]: ...
@@ -63,6 +64,12 @@ def get(name: str) -> Kind:
         return _kinds[name]
     except KeyError:
         raise InvalidSpec(f"Unknown kind; give one of: {', '.join(names())}.", attr="kind") from None
+
+
+def may_go_on(kind: Kind, spec: dict[str, Any]) -> bool:
+    """Tell whether a task may be submitted without hours: it runs, paid ahead hour by hour, until somebody ends it."""
+    asked = getattr(kind, "may_go_on", None)
+    return asked is not None and bool(asked(spec))
 
 
 def _text(value: object, attr: str, limit: int) -> str:
@@ -126,8 +133,6 @@ class Script:
         if spec.get("serve", False) is not False:
             if spec["serve"] is not True:
                 raise InvalidSpec("Give true: the program then listens on $GAAS_SERVE_SOCKET.", attr="spec.serve")
-            if "image" in stored:
-                raise InvalidSpec("A program in an image cannot serve: leave out `image`.", attr="spec.serve")
             stored["serve"] = True
         return stored
 
@@ -136,6 +141,10 @@ class Script:
 
     def estimate(self, spec: dict[str, Any]) -> int | None:
         return None
+
+    def may_go_on(self, spec: dict[str, Any]) -> bool:
+        """Let a program that serves do without an end; one that computes has one."""
+        return spec.get("serve") is True
 
     def attempt_payload(self, task: Task) -> dict[str, Any]:
         return dict(task.spec)

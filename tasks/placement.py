@@ -69,6 +69,7 @@ class Need:
     not_on: frozenset[UUID] = frozenset()  # hosts that refused it lately
     limit_ms: int = 0  # what it must find open
     is_interruptible: bool = False
+    owner: str = ""  # the end of the path of the one account whose GPUs it may use, "<id>/"; empty: anybody's
 
     @property
     def terms(self) -> tuple[object, ...]:
@@ -131,6 +132,12 @@ _TESTS: tuple[tuple[str, Callable[[Need, Slot], bool], str, str], ...] = (
         lambda n, s: n.host_id is None or s.host_id == n.host_id,
         "The host that the task names offers no GPU to it.",
         "Leave `host` out, or ask its owner.",
+    ),
+    (
+        "not_reserved",
+        lambda n, s: s.owner_path.endswith(n.owner),
+        "The owner with whom hours are reserved offers no GPU to the account.",
+        "Ask that owner, or pay with funding `quota` or `wallet`.",
     ),
     (
         "no_such_model",

@@ -22,6 +22,7 @@ from tasks.admin.forms import ApproveForm
 from tasks.admin.inlines import AttemptInline, EventInline, StepInline
 from tasks.choices import LIVE, TERMINAL, Funding, TaskStatus
 from tasks.models import Task
+from tasks.services.reading import read_log_of
 from tasks.services.watch import tail_of
 
 LOG_TAIL_BYTES = 16 * 1024
@@ -82,6 +83,14 @@ class TaskAdmin(ViewOnlyAdmin):
         if match is not None and match.url_name == "tasks_task_changelist":
             return tasks.defer("spec", "env", "secrets", "inputs", "result", "labels")
         return tasks.select_related("account", "payer", "submitted_by", "hold", "host")
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Task | None:
+        """Give the task of a page, which shows its log."""
+        task = super().get_object(request, object_id, from_field)
+        match = request.resolver_match
+        if task is not None and request.method == "GET" and match and match.url_name == "tasks_task_change":
+            read_log_of(task, by=request.user, now=clock.now())
+        return task
 
     def get_readonly_fields(self, request: HttpRequest, obj: Task | None = None) -> tuple[str, ...]:
         names: list[str] = []
@@ -196,7 +205,7 @@ class TaskAdmin(ViewOnlyAdmin):
 
     @display(description="Asks for", header=True)
     def asks_and_pays(self, task: Task) -> list[str]:
-        source = "quota" if task.funding == Funding.QUOTA else "wallet"
+        source = {Funding.QUOTA: "quota", Funding.WALLET: "wallet"}.get(task.funding, "reservation")
         return [self.asks_for(task), f"from the {source}"]
 
     @display(description="Submitted by")
@@ -213,20 +222,28 @@ class TaskAdmin(ViewOnlyAdmin):
 
     @display(description="Paid with")
     def pays(self, task: Task) -> str:
+        if task.funding == Funding.RESERVED:
+            return f"reserved hours of {task.contract}"
         if task.funding == Funding.QUOTA:
             return "hours"
         return f"money, up to {show_micro(task.max_price_per_hour or 0)} USD an hour"
 
     @display(description="Asks for")
     def asks_for(self, task: Task) -> str:
+        if task.is_open_ended:
+            return f"{task.gpus} GPU until it is ended; paid for {looks.hours(task.limit_ms)} h"
         return f"{task.gpus} GPU × {looks.hours(task.limit_ms)} h"
 
     @display(description="On hold")
     def held(self, task: Task) -> str:
         if task.status in TERMINAL:
             return "nothing: it has ended"
-        rest = task.hold.amount - task.hold.released - task.hold.captured
-        return f"{looks.hours(rest)} GPU-hours" if task.funding == Funding.QUOTA else f"{show_micro(rest)} USD"
+        rest = task.hold.open_amount
+        said = f"{looks.hours(rest)} GPU-hours" if task.funding != Funding.WALLET else f"{show_micro(rest)} USD"
+        if task.status != TaskStatus.PROCESSING:
+            return said
+        until = task.attempts.filter(epoch=task.epoch).values_list("runs_out_at", flat=True).first()
+        return f"{said}, which lasts until {until:%Y-%m-%d %H:%M} UTC" if until else said
 
     @display(description="Status", label=looks.TASK_LABELS)
     def state(self, task: Task) -> tuple[str, str]:

@@ -70,6 +70,7 @@ class GpuInput(serializers.Serializer):
 class PhaseInput(serializers.Serializer):
     text = TextField(max_length=200)
     percent = StrictIntegerField(min_value=0, max_value=100, allow_null=True, default=None)
+    queued = serializers.BooleanField(required=False)
 
 
 class HeldInput(serializers.Serializer):

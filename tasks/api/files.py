@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.models import Account
 from gaas.lib import clock
-from gaas.lib.errors import NotAllowed, NotFound
+from gaas.lib.errors import NotFound
 from gaas.lib.rest.bytes import Octets, StreamParser, body_of, download, file_answer, number_of
 from gaas.lib.rest.etag import ETagMixin
 from gaas.lib.rest.filters import SparseFields, refuse_unknown
@@ -28,6 +29,7 @@ from tasks.api import file_serializers as bodies
 from tasks.api.filters import ArtifactFilter, UploadFilter
 from tasks.models import Artifact, StoredFile, Task, Upload
 from tasks.services.files import FileGap, WrongHash
+from tasks.services.reading import read_bytes_of
 
 MAX_BATCH_BYTES = 64 * 1024 * 1024
 BYTES = {(200, Octets.media_type): OpenApiTypes.BINARY, (206, Octets.media_type): OpenApiTypes.BINARY}
@@ -53,10 +55,9 @@ class UploadViewSet(Idempotent, ETagMixin, SparseFields, mixins.ListModelMixin, 
     @extend_schema(request=bodies.UploadInput, responses={201: bodies.UploadOutput})
     def create(self, request: Request, version: str) -> Response:
         """Begin an upload: its whole size counts on the account's storage from now on."""
-        read = bodies.UploadInput(data=request.data, context=self.get_serializer_context())
-        read.is_valid(raise_exception=True)
-        data = dict(read.validated_data)
-        account = _account(data.pop("account", None), request)
+        data = self.body(bodies.UploadInput)
+        pk = data.pop("account", None)
+        account = None if pk is None else Account.objects.visible_to(request.user).named(pk)
         upload = services.create_upload(account=account, by=request.user, now=clock.now(), **data)
         return Response(bodies.UploadOutput(upload).data, status=status.HTTP_201_CREATED)
 
@@ -114,8 +115,7 @@ class UploadContentView(OneUpload):
         """Download an upload that is whole; by Range, too."""
         refuse_unknown(request.query_params, set())
         upload = self.upload(pk)
-        if upload.account.role_of(request.user) is None and not request.user.is_superuser:
-            raise NotAllowed("Staff see that there is an upload; its bytes are for its account.")
+        read_bytes_of(upload, account=upload.account, by=request.user, now=clock.now())
         if not upload.file.is_whole:
             raise NotFound("This upload is not whole yet.")
         return _answer(request, upload.name, upload.file)
@@ -125,16 +125,19 @@ class UploadCompleteView(OneUpload):
     """The end of one upload."""
 
     serializer_class = bodies.CompleteInput
+    digest: str | None = None
+
+    def ahead(self, request: Request, still: Callable[[], None], version: str, pk: UUID) -> None:
+        """Read all the bytes before the key's transaction is open: many gigabytes take minutes."""
+        self.digest = services.digest_upload(self.upload(pk), by=request.user, still=still)
 
     @extend_schema(operation_id="uploads_complete", request=bodies.CompleteInput, responses=bodies.UploadOutput)
     def post(self, request: Request, version: str, pk: UUID) -> Response:
         """State that all bytes were sent; they are held against the SHA-256 and are for tasks from now on."""
-        read = bodies.CompleteInput(data=request.data, context=self.get_serializer_context())
-        read.is_valid(raise_exception=True)
+        sha256 = self.body()["sha256"]
         upload = self.upload(pk)
-        sha256 = read.validated_data["sha256"]
         try:
-            services.complete_upload(upload, sha256=sha256, by=request.user, now=clock.now())
+            services.complete_upload(upload, sha256=sha256, digest=self.digest, by=request.user, now=clock.now())
         except WrongHash as wrong:
             # Answered, not raised: what was thrown away is to stay so in the transaction of a key, too.
             return self.handle_exception(wrong)
@@ -149,7 +152,10 @@ class OfTask(GenericAPIView):
 
     @cached_property
     def task(self) -> Task:
-        return get_object_or_404(Task.objects.visible_to(self.request.user).only("pk"), pk=self.kwargs["task"])
+        return get_object_or_404(
+            Task.objects.visible_to(self.request.user).select_related("account").only("account", "title"),
+            pk=self.kwargs["task"],
+        )
 
     def get_queryset(self) -> Any:
         if getattr(self, "swagger_fake_view", False) or "task" not in self.kwargs:
@@ -177,6 +183,7 @@ class ArtifactContentView(OfTask):
         """Download a result; by Range, too."""
         refuse_unknown(request.query_params, set())
         artifact = get_object_or_404(self.get_queryset(), pk=pk)
+        read_bytes_of(artifact, account=self.task.account, by=request.user, now=clock.now())
         return _answer(request, artifact.name, artifact.file)
 
 
@@ -210,20 +217,12 @@ class ArchiveView(OfTask):
         rows = list(rows.filter(attempt=wanted).order_by("name"))
         if not rows:
             raise NotFound("There are no results of such an attempt.", attr="attempt")
+        read_bytes_of(self.task, account=self.task.account, by=request.user, now=clock.now())
         blocks = archive.stream(
             (row.name, row.created_at, row.file.size, lambda file=row.file: services.read_file(file)) for row in rows
         )
         answer = StreamingHttpResponse(blocks, content_type=Zip.media_type)
         return download(answer, f"{self.task.pk}.zip")
-
-
-def _account(pk: UUID | None, request: Request) -> Account | None:
-    if pk is None:
-        return None
-    account = Account.objects.visible_to(request.user).filter(pk=pk).first()
-    if account is None:
-        raise NotFound("There is no such account.", attr="account")
-    return account
 
 
 def _attempt(request: Request) -> UUID | None:

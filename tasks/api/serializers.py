@@ -95,6 +95,7 @@ class TaskInput(StrictSerializer):
     )
     account = serializers.UUIDField(required=False, help_text="Who pays; left out: your personal account.")
     funding = serializers.ChoiceField(Funding.choices, default=Funding.QUOTA)
+    contract = serializers.UUIDField(required=False, help_text="Reserved: the contract whose hours pay.")
     gpus = StrictIntegerField(min_value=1, max_value=MAX_TASK_GPUS, default=1)
     min_vram_mib = StrictIntegerField(min_value=1, max_value=10_000_000, required=False)
     gpu_model = TextField(max_length=100, required=False, allow_blank=True)
@@ -102,7 +103,12 @@ class TaskInput(StrictSerializer):
     labels = LabelsField(required=False, help_text="Labels that the host or GPU carries.")
     region = TextField(max_length=64, required=False, allow_blank=True)
     host = serializers.UUIDField(required=False, help_text="Run on this host and no other.")
-    hours = HoursField(help_text="Wall-clock limit in hours; gpus × hours are held.")
+    hours = HoursField(
+        required=False,
+        allow_null=True,
+        help_text="Wall-clock limit in hours; gpus × hours are held. Null or left out, for a spec that serves alone: it"
+        " goes on until it is ended, charged and held for hour by hour.",
+    )
     max_price_per_hour_usd = UsdField(required=False, help_text="Wallet: at most this per GPU-hour.")
     priority = StrictIntegerField(min_value=-100, max_value=100, default=0, help_text="Above 0 is for staff to give.")
     retries = StrictIntegerField(min_value=0, max_value=10, default=0, help_text="Again after the program failed.")
@@ -117,8 +123,10 @@ class TaskInput(StrictSerializer):
     cost_code = TextField(max_length=64, required=False, allow_blank=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if attrs["funding"] == Funding.QUOTA and "max_price_per_hour_usd" in attrs:
-            raise ValidationError({"max_price_per_hour_usd": "A price is for funding `wallet`; quota hours have none."})
+        if attrs["funding"] != Funding.WALLET and "max_price_per_hour_usd" in attrs:
+            raise ValidationError({"max_price_per_hour_usd": "A price is for funding `wallet`; hours have none."})
+        if (attrs["funding"] == Funding.RESERVED) != ("contract" in attrs):
+            raise ValidationError({"contract": "Funding `reserved` names the contract whose hours pay; no other does."})
         if both := sorted(attrs.get("secrets", {}).keys() & attrs.get("env", {}).keys()):
             raise ValidationError(
                 {"secrets": {both[0]: ErrorDetail("Stands in `env` too: give it once.", "duplicate")}}
@@ -137,7 +145,8 @@ class TaskInput(StrictSerializer):
         return Draft(
             account=account,
             host_id=data.pop("host", None),
-            limit_ms=data.pop("hours"),
+            contract_id=data.pop("contract", None),
+            limit_ms=data.pop("hours", None),
             max_price_per_hour=data.pop("max_price_per_hour_usd", None),
             max_wait_ms=data.pop("max_wait_hours", None),
             inputs=tuple(InputWanted(**item) for item in data.pop("inputs", ())),
@@ -191,8 +200,13 @@ class TaskListOutput(serializers.Serializer):
     account = serializers.UUIDField(source="account_id")
     submitted_by = serializers.CharField(source="submitted_by.email")
     funding = serializers.ChoiceField(Funding.choices)
+    contract = serializers.UUIDField(
+        source="contract_id",
+        allow_null=True,
+        help_text="Whose reserved hours pay, also where another funding was asked for.",
+    )
     gpus = serializers.IntegerField()
-    hours = HoursField(source="limit_ms")
+    hours = HoursField(source="asked_ms", allow_null=True, help_text="Null: it goes on until it is ended.")
     priority = serializers.IntegerField()
     cost_code = serializers.CharField()
     retry_of = serializers.UUIDField(source="retry_of_id", allow_null=True)
@@ -221,9 +235,9 @@ class TaskListOutput(serializers.Serializer):
 
     def get_held_gpu_ms(self, task: Task) -> int:
         """Hours on hold; 0 for a task that pays with money or has ended."""
-        if task.funding != Funding.QUOTA or task.is_terminal:
+        if task.funding == Funding.WALLET or task.is_terminal:
             return 0
-        return task.gpus * task.limit_ms
+        return task.gpus * task.limit_ms - task.gpu_ms
 
 
 class TaskOutput(TaskListOutput):
@@ -245,6 +259,9 @@ class TaskOutput(TaskListOutput):
     result = serializers.JSONField(allow_null=True, help_text="$GAAS_OUTPUT/result.json of the last attempt.")
     inputs = GivenFile(many=True)
     files_note = serializers.SerializerMethodField(help_text="Which files the last attempt left that were not kept.")
+    hold_lasts_until = serializers.SerializerMethodField(
+        help_text="While it runs: until when its hold lasts. Then it ends, unless it goes on and is prolonged."
+    )
 
     def get_env_names(self, task: Task) -> list[str]:
         return sorted(task.env)
@@ -261,21 +278,31 @@ class TaskOutput(TaskListOutput):
     def get_files_note(self, task: Task) -> str:
         return self._last(task)[1]
 
-    def _last(self, task: Task) -> tuple[Any, str]:
+    @extend_schema_field(serializers.DateTimeField(allow_null=True))
+    def get_hold_lasts_until(self, task: Task) -> Any:
+        until = self._last(task)[2] if task.status == TaskStatus.PROCESSING else None
+        return None if until is None else serializers.DateTimeField().to_representation(until)
+
+    def _last(self, task: Task) -> tuple[Any, str, Any]:
         """Read of the last attempt what is shown with its task, once."""
         if not task.epoch:
-            return None, ""
+            return None, "", None
         if not hasattr(task, "_last_attempt"):
-            found = task.attempts.filter(epoch=task.epoch).values_list("progress", "files_note").first()
-            task._last_attempt = found or (None, "")
+            rows = task.attempts.filter(epoch=task.epoch).values_list("progress", "files_note", "runs_out_at")
+            task._last_attempt = rows.first() or (None, "", None)
         return task._last_attempt
 
 
 class QuoteOutput(serializers.Serializer):
     """What a submit of the same body would do. Amounts are exact integers beside their decimals."""
 
-    funding = serializers.ChoiceField(Funding.choices, source="plan.task.funding")
-    hours = HoursField(source="plan.task.limit_ms")
+    funding = serializers.ChoiceField(
+        Funding.choices,
+        source="plan.task.funding",
+        help_text="`reserved` also where a host is named on which the account has reserved hours that cover it.",
+    )
+    contract = serializers.UUIDField(source="plan.task.contract_id", allow_null=True)
+    hours = HoursField(source="plan.task.asked_ms", allow_null=True, help_text="Null: until it is ended.")
     gpus = serializers.IntegerField(source="plan.task.gpus")
     gpu_ms_held = serializers.SerializerMethodField()
     hours_held = serializers.SerializerMethodField()
@@ -295,7 +322,7 @@ class QuoteOutput(serializers.Serializer):
     refusal = serializers.SerializerMethodField(help_text="The error a submit would get now; null when none.")
 
     def get_gpu_ms_held(self, quote: Quote) -> int:
-        return quote.plan.to_hold if quote.plan.task.funding == Funding.QUOTA else 0
+        return quote.plan.to_hold if quote.plan.task.funding != Funding.WALLET else 0
 
     def get_hours_held(self, quote: Quote) -> str:
         return show_hours(self.get_gpu_ms_held(quote))
@@ -314,7 +341,7 @@ class QuoteOutput(serializers.Serializer):
         return None if left < 0 else self._shown(quote, left)
 
     def _shown(self, quote: Quote, amount: int) -> str:
-        return show_hours(amount) if quote.plan.task.funding == Funding.QUOTA else show_micro(amount)
+        return show_micro(amount) if quote.plan.task.funding == Funding.WALLET else show_hours(amount)
 
     @extend_schema_field(serializers.ListField(child=serializers.DictField(child=serializers.CharField())))
     def get_approvals(self, quote: Quote) -> list[dict[str, str]]:

@@ -11,9 +11,10 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from gaas.lib import tickets
+from gaas.lib import clock, tickets
 from gaas.lib.rest.filters import refuse_unknown
 from tasks.models import Task
+from tasks.services.reading import read_log_of
 from tasks.services.relays import serving_attempt
 
 
@@ -65,7 +66,13 @@ class StreamTickets:
     def _ticket(self, request: Request, pk: str, what: str) -> Response:
         refuse_unknown(request.query_params, set())
         task = self._visible(pk)
-        ticket = tickets.issue(purpose="stream", subject=f"{task.pk}:{request.user.pk}")
+        if what == "logs":
+            read_log_of(task, by=request.user, now=clock.now())
+        # What a key opened ends with the key.
+        key = request.user.through
+        ticket = tickets.issue(
+            purpose="stream", subject=f"{task.pk}:{request.user.pk}" + (f":{key.pk}" if key is not None else "")
+        )
         url = f"{settings.LIVE_URL}/api/live/v1/tasks/{task.pk}/{what}?{urlencode({'ticket': ticket})}"
         answer = Response({"url": url, "expires_in": int(settings.TICKET_SECONDS)})
         answer["Cache-Control"] = "no-store"

@@ -28,6 +28,7 @@ from tasks.api.metrics import CurvesMixin
 from tasks.api.streams import StreamTickets
 from tasks.models import ApprovalStep, Attempt, Task
 from tasks.querysets import TaskQuerySet
+from tasks.services.reading import read_log_of
 
 MAX_OFFSET = 2**62
 # What a key needs to decide.
@@ -85,14 +86,14 @@ class TaskViewSet(
     @extend_schema(request=serializers.TaskInput, responses={201: serializers.TaskOutput})
     def create(self, request: Request, version: str) -> Response:
         """Submit a task: its hours or money are held, and it waits for its approvals."""
-        task = services.submit(self._read(request).draft(request.user), by=request.user, now=clock.now())
+        task = services.submit(self.read().draft(request.user), by=request.user, now=clock.now())
         return self._task(task, status.HTTP_201_CREATED)
 
     @extend_schema(request=serializers.TaskInput, responses=serializers.QuoteOutput)
     @action(detail=False, methods=["post"], throttle_classes=[ScopedThrottle], key_scope="tasks:read")
     def quote(self, request: Request, version: str) -> Response:
         """Tell what a submit of the same body would hold, need and wait for; stores nothing."""
-        quoted = services.quote(self._read(request).draft(request.user), by=request.user, now=clock.now())
+        quoted = services.quote(self.read().draft(request.user), by=request.user, now=clock.now())
         return Response(serializers.QuoteOutput(quoted).data)
 
     @extend_schema(request=serializers.ApproveInput, responses=serializers.TaskOutput)
@@ -100,7 +101,7 @@ class TaskViewSet(
     def approve(self, request: Request, version: str, pk: str) -> Response:
         """Approve the step that waits for the caller; `hours` and `priority` set what the task may use."""
         task = self.get_object()
-        data = self._read(request).validated_data
+        data = self.body()
         services.approve(
             task,
             by=request.user,
@@ -116,7 +117,7 @@ class TaskViewSet(
     def reject(self, request: Request, version: str, pk: str) -> Response:
         """Reject the task: the submitter sees the reason, and the hold goes back."""
         task = self.get_object()
-        reason = self._read(request).validated_data["reason"]
+        reason = self.body()["reason"]
         services.reject(task, by=request.user, reason=reason, now=clock.now())
         return self._task(task)
 
@@ -125,7 +126,7 @@ class TaskViewSet(
     def cancel(self, request: Request, version: str, pk: str) -> Response:
         """Cancel: at once where nothing runs, else shown as cancelling until no process is left."""
         task = self.get_object()
-        reason = self._read(request).validated_data["reason"]
+        reason = self.body()["reason"]
         services.cancel(task, by=request.user, reason=reason, now=clock.now())
         return self._task(task)
 
@@ -134,7 +135,7 @@ class TaskViewSet(
     def complete(self, request: Request, version: str, pk: str) -> Response:
         """Staff: stop the running program and settle what was metered."""
         task = self.get_object()
-        reason = self._read(request).validated_data["reason"]
+        reason = self.body()["reason"]
         services.complete(task, by=request.user, reason=reason, now=clock.now())
         return self._task(task)
 
@@ -142,7 +143,7 @@ class TaskViewSet(
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, version: str, pk: str) -> Response:
         """Submit an ended task again: a new task with a hold and approvals of its own."""
-        NoFields(data=request.data).is_valid(raise_exception=True)
+        self.body(NoFields)
         task = services.retry(self.get_object(), by=request.user, now=clock.now())
         return self._task(task, status.HTTP_201_CREATED)
 
@@ -176,7 +177,9 @@ class TaskViewSet(
     def logs(self, request: Request, version: str, pk: str) -> HttpResponse:
         """Give up to 256 KiB of an attempt's log; `X-Log-Next-Offset` is where to go on."""
         refuse_unknown(request.query_params, {"attempt", "offset"})
-        attempt = self._attempt(self._visible(pk), request.query_params.get("attempt"))
+        task = self._visible(pk)
+        attempt = self._attempt(task, request.query_params.get("attempt"))
+        read_log_of(task, by=request.user, now=clock.now())
         offset = _offset(request.query_params.get("offset", "0"))
         data = services.read_log(attempt, offset=offset) if attempt else b""
         answer = HttpResponse(data, content_type="text/plain; charset=utf-8")
@@ -200,11 +203,6 @@ class TaskViewSet(
             return attempts.get(pk=UUID(wanted))
         except (Attempt.DoesNotExist, ValueError):
             raise NotFound("There is no such attempt of this task.", attr="attempt") from None
-
-    def _read(self, request: Request) -> Any:
-        serializer = self.get_serializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        return serializer
 
     def _page(self, rows: Any, serializer: type) -> Response:
         page = self.paginate_queryset(self.filter_queryset(rows))
@@ -230,7 +228,7 @@ class ApprovalViewSet(Idempotent, mixins.ListModelMixin, mixins.RetrieveModelMix
     @action(detail=True, methods=["post"], serializer_class=serializers.ApproveInput, key_scope=DECIDING)
     def approve(self, request: Request, version: str, pk: str) -> Response:
         """Approve this step."""
-        step, data = self._decide(request)
+        step, data = self.get_object(), self.body()
         task = step.task
         services.approve(
             task,
@@ -247,16 +245,10 @@ class ApprovalViewSet(Idempotent, mixins.ListModelMixin, mixins.RetrieveModelMix
     @action(detail=True, methods=["post"], serializer_class=serializers.RejectInput, key_scope=DECIDING)
     def reject(self, request: Request, version: str, pk: str) -> Response:
         """Reject the task by this step."""
-        step, data = self._decide(request)
+        step, data = self.get_object(), self.body()
         task = step.task
         services.reject(task, step=step, by=request.user, reason=data["reason"], now=clock.now())
         return Response(serializers.TaskOutput(task).data)
-
-    def _decide(self, request: Request) -> tuple[ApprovalStep, dict[str, Any]]:
-        step = self.get_object()
-        serializer = self.get_serializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        return step, serializer.validated_data
 
 
 def _offset(text: str) -> int:

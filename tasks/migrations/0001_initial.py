@@ -177,6 +177,73 @@ class Migration(migrations.Migration):
                     ("operate_task", "Can cancel and complete any task"),
                 ],
                 "abstract": False,
+                "indexes": [
+                    models.Index(
+                        models.OrderBy(models.F("priority"), descending=True),
+                        models.F("id"),
+                        condition=models.Q(("status", "APPROVED")),
+                        name="task_queue",
+                    ),
+                    models.Index(fields=["account", "-id"], name="task_by_account"),
+                    models.Index(fields=["submitted_by", "-id"], name="task_by_user"),
+                    models.Index(fields=["status", "-id"], name="task_by_status"),
+                    models.Index(fields=["kind", "-id"], name="task_by_kind"),
+                    models.Index(
+                        condition=models.Q(("status__in", ["PENDING", "APPROVED"]), ("wait_until__isnull", False)),
+                        fields=["wait_until"],
+                        name="task_waiting_until",
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("gpus__gte", 1)), name="task_gpus_positive"),
+                    models.CheckConstraint(condition=models.Q(("limit_ms__gt", 0)), name="task_limit_positive"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "status__in",
+                                [
+                                    "PENDING",
+                                    "APPROVED",
+                                    "ASSIGNED",
+                                    "PROCESSING",
+                                    "COMPLETED",
+                                    "FAILED",
+                                    "CANCELLED",
+                                    "REJECTED",
+                                    "EXPIRED",
+                                ],
+                            )
+                        ),
+                        name="task_status_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("funding", "quota"), ("max_price_per_hour__isnull", False), _connector="OR"
+                        ),
+                        name="task_wallet_has_price",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(
+                                ("finished_at__isnull", False),
+                                ("status__in", ["CANCELLED", "COMPLETED", "EXPIRED", "FAILED", "REJECTED"]),
+                            ),
+                            models.Q(
+                                models.Q(
+                                    ("status__in", ["CANCELLED", "COMPLETED", "EXPIRED", "FAILED", "REJECTED"]),
+                                    _negated=True,
+                                ),
+                                ("finished_at__isnull", True),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="task_finished_iff_terminal",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("complete_requested_at__isnull", True), ("epoch__gte", 1), _connector="OR"),
+                        name="task_stop_on_host",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -256,6 +323,40 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["-id"],
                 "abstract": False,
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("status__in", ["OFFERED", "PREPARING", "RUNNING"])),
+                        fields=["host"],
+                        name="attempt_open_by_host",
+                    ),
+                    models.Index(fields=["host", "-id"], name="attempt_by_host"),
+                    models.Index(
+                        condition=models.Q(("status", "REFUSED")), fields=["ended_at"], name="attempt_refused_lately"
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("status__in", ["OFFERED", "PREPARING", "RUNNING"])),
+                        fields=("task",),
+                        name="attempt_one_open_per_task",
+                    ),
+                    models.UniqueConstraint(fields=("task", "epoch"), name="attempt_epoch_once"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("ended_at__isnull", True), ("status__in", ["OFFERED", "PREPARING", "RUNNING"])),
+                            models.Q(
+                                models.Q(("status__in", ["OFFERED", "PREPARING", "RUNNING"]), _negated=True),
+                                ("ended_at__isnull", False),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="attempt_ended_iff_closed",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("metered_ms__gte", 0), ("metered_ms__lte", models.F("limit_ms"))),
+                        name="attempt_metered_in_limit",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -304,6 +405,22 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["-id"],
                 "abstract": False,
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("status", "PENDING")), fields=["-id"], name="approval_step_waiting"
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("task", "position"), name="approval_step_position"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("status__in", ["PENDING", "VOID"]),
+                            models.Q(("decided_at__isnull", False), ("decided_by__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="approval_step_decided",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -341,6 +458,9 @@ class Migration(migrations.Migration):
                 "verbose_name": "task event",
                 "ordering": ["-id"],
                 "abstract": False,
+                "indexes": [
+                    models.Index(fields=["task", "id"], name="task_event_by_task"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -400,175 +520,5 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(condition=models.Q(("offset__gte", 0)), name="log_chunk_offset_positive"),
                 ],
             },
-        ),
-        migrations.AddIndex(
-            model_name="task",
-            index=models.Index(
-                models.OrderBy(models.F("priority"), descending=True),
-                models.F("id"),
-                condition=models.Q(("status", "APPROVED")),
-                name="task_queue",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="task",
-            index=models.Index(fields=["account", "-id"], name="task_by_account"),
-        ),
-        migrations.AddIndex(
-            model_name="task",
-            index=models.Index(fields=["submitted_by", "-id"], name="task_by_user"),
-        ),
-        migrations.AddIndex(
-            model_name="task",
-            index=models.Index(fields=["status", "-id"], name="task_by_status"),
-        ),
-        migrations.AddIndex(
-            model_name="task",
-            index=models.Index(fields=["kind", "-id"], name="task_by_kind"),
-        ),
-        migrations.AddIndex(
-            model_name="task",
-            index=models.Index(
-                condition=models.Q(("status__in", ["PENDING", "APPROVED"]), ("wait_until__isnull", False)),
-                fields=["wait_until"],
-                name="task_waiting_until",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="task",
-            constraint=models.CheckConstraint(condition=models.Q(("gpus__gte", 1)), name="task_gpus_positive"),
-        ),
-        migrations.AddConstraint(
-            model_name="task",
-            constraint=models.CheckConstraint(condition=models.Q(("limit_ms__gt", 0)), name="task_limit_positive"),
-        ),
-        migrations.AddConstraint(
-            model_name="task",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    (
-                        "status__in",
-                        [
-                            "PENDING",
-                            "APPROVED",
-                            "ASSIGNED",
-                            "PROCESSING",
-                            "COMPLETED",
-                            "FAILED",
-                            "CANCELLED",
-                            "REJECTED",
-                            "EXPIRED",
-                        ],
-                    )
-                ),
-                name="task_status_known",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="task",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("funding", "quota"), ("max_price_per_hour__isnull", False), _connector="OR"),
-                name="task_wallet_has_price",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="task",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(
-                        ("finished_at__isnull", False),
-                        ("status__in", ["CANCELLED", "COMPLETED", "EXPIRED", "FAILED", "REJECTED"]),
-                    ),
-                    models.Q(
-                        models.Q(
-                            ("status__in", ["CANCELLED", "COMPLETED", "EXPIRED", "FAILED", "REJECTED"]), _negated=True
-                        ),
-                        ("finished_at__isnull", True),
-                    ),
-                    _connector="OR",
-                ),
-                name="task_finished_iff_terminal",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="task",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("complete_requested_at__isnull", True), ("epoch__gte", 1), _connector="OR"),
-                name="task_stop_on_host",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="attempt",
-            index=models.Index(
-                condition=models.Q(("status__in", ["OFFERED", "PREPARING", "RUNNING"])),
-                fields=["host"],
-                name="attempt_open_by_host",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="attempt",
-            index=models.Index(fields=["host", "-id"], name="attempt_by_host"),
-        ),
-        migrations.AddIndex(
-            model_name="attempt",
-            index=models.Index(
-                condition=models.Q(("status", "REFUSED")), fields=["ended_at"], name="attempt_refused_lately"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="attempt",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("status__in", ["OFFERED", "PREPARING", "RUNNING"])),
-                fields=("task",),
-                name="attempt_one_open_per_task",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="attempt",
-            constraint=models.UniqueConstraint(fields=("task", "epoch"), name="attempt_epoch_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="attempt",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("ended_at__isnull", True), ("status__in", ["OFFERED", "PREPARING", "RUNNING"])),
-                    models.Q(
-                        models.Q(("status__in", ["OFFERED", "PREPARING", "RUNNING"]), _negated=True),
-                        ("ended_at__isnull", False),
-                    ),
-                    _connector="OR",
-                ),
-                name="attempt_ended_iff_closed",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="attempt",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("metered_ms__gte", 0), ("metered_ms__lte", models.F("limit_ms"))),
-                name="attempt_metered_in_limit",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="approvalstep",
-            index=models.Index(condition=models.Q(("status", "PENDING")), fields=["-id"], name="approval_step_waiting"),
-        ),
-        migrations.AddConstraint(
-            model_name="approvalstep",
-            constraint=models.UniqueConstraint(fields=("task", "position"), name="approval_step_position"),
-        ),
-        migrations.AddConstraint(
-            model_name="approvalstep",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("status__in", ["PENDING", "VOID"]),
-                    models.Q(("decided_at__isnull", False), ("decided_by__isnull", False)),
-                    _connector="OR",
-                ),
-                name="approval_step_decided",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="taskevent",
-            index=models.Index(fields=["task", "id"], name="task_event_by_task"),
         ),
     ]

@@ -61,6 +61,25 @@ class Migration(migrations.Migration):
                 "verbose_name": "file",
                 "ordering": ["-id"],
                 "abstract": False,
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("status", "REMOVED"), _negated=True), fields=["due_at"], name="file_due"
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("received__gte", 0), ("received__lte", models.F("size"))),
+                        name="file_received_in_size",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("status", "WHOLE"), _negated=True),
+                            models.Q(("received", models.F("size")), models.Q(("sha256", ""), _negated=True)),
+                            _connector="OR",
+                        ),
+                        name="file_whole_has_all",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -85,6 +104,9 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["-id"],
                 "abstract": False,
+                "constraints": [
+                    models.UniqueConstraint(fields=("task", "file"), name="file_use_once"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -107,6 +129,16 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["-id"],
                 "abstract": False,
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("is_kept", False)), fields=["created_at"], name="file_piece_unkept"
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("is_kept", True)), fields=("file", "offset"), name="file_piece_once"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -146,6 +178,24 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["-id"],
                 "abstract": False,
+                "indexes": [
+                    models.Index(fields=["task", "-id"], name="artifact_by_task"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("kind", "output")), fields=("attempt", "folded"), name="artifact_name_once"
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("is_current", False), ("kind", "checkpoint")),
+                        fields=("attempt", "folded"),
+                        name="artifact_checkpoint_under_way_once",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("is_current", True)),
+                        fields=("task", "folded"),
+                        name="artifact_checkpoint_current_once",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -177,74 +227,9 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["-id"],
                 "abstract": False,
+                "indexes": [
+                    models.Index(fields=["account", "-id"], name="upload_by_account"),
+                ],
             },
-        ),
-        migrations.AddIndex(
-            model_name="storedfile",
-            index=models.Index(
-                condition=models.Q(("status", "REMOVED"), _negated=True), fields=["due_at"], name="file_due"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="storedfile",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("received__gte", 0), ("received__lte", models.F("size"))),
-                name="file_received_in_size",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="storedfile",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("status", "WHOLE"), _negated=True),
-                    models.Q(("received", models.F("size")), models.Q(("sha256", ""), _negated=True)),
-                    _connector="OR",
-                ),
-                name="file_whole_has_all",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="fileuse",
-            constraint=models.UniqueConstraint(fields=("task", "file"), name="file_use_once"),
-        ),
-        migrations.AddIndex(
-            model_name="filepiece",
-            index=models.Index(condition=models.Q(("is_kept", False)), fields=["created_at"], name="file_piece_unkept"),
-        ),
-        migrations.AddConstraint(
-            model_name="filepiece",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("is_kept", True)), fields=("file", "offset"), name="file_piece_once"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="artifact",
-            index=models.Index(fields=["task", "-id"], name="artifact_by_task"),
-        ),
-        migrations.AddConstraint(
-            model_name="artifact",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("kind", "output")), fields=("attempt", "folded"), name="artifact_name_once"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="artifact",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("is_current", False), ("kind", "checkpoint")),
-                fields=("attempt", "folded"),
-                name="artifact_checkpoint_under_way_once",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="artifact",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("is_current", True)),
-                fields=("task", "folded"),
-                name="artifact_checkpoint_current_once",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="upload",
-            index=models.Index(fields=["account", "-id"], name="upload_by_account"),
         ),
     ]

@@ -33,6 +33,17 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["-id"],
                 "abstract": False,
+                "indexes": [
+                    models.Index(condition=models.Q(("is_kept", True)), fields=["ended_at"], name="log_archive_by_end"),
+                    models.Index(
+                        condition=models.Q(("is_kept", False)), fields=["created_at"], name="log_archive_unkept"
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("member_bytes__gt", 0), ("size__gt", 0)), name="log_archive_of_something"
+                    ),
+                ],
             },
         ),
         migrations.AddField(
@@ -62,26 +73,10 @@ class Migration(migrations.Migration):
                 on_delete=django.db.models.deletion.PROTECT, related_name="log_archives", to="tasks.attempt"
             ),
         ),
-        migrations.AddIndex(
-            model_name="logarchive",
-            index=models.Index(condition=models.Q(("is_kept", True)), fields=["ended_at"], name="log_archive_by_end"),
-        ),
-        migrations.AddIndex(
-            model_name="logarchive",
-            index=models.Index(
-                condition=models.Q(("is_kept", False)), fields=["created_at"], name="log_archive_unkept"
-            ),
-        ),
         migrations.AddConstraint(
             model_name="logarchive",
             constraint=models.UniqueConstraint(
                 condition=models.Q(("is_kept", True)), fields=("attempt",), name="log_archive_once"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="logarchive",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("member_bytes__gt", 0), ("size__gt", 0)), name="log_archive_of_something"
             ),
         ),
     ]

@@ -11,6 +11,8 @@ from gaas.lib.lifecycle import Lifecycle
 from gaas.lib.rows import Row
 from gaas.lib.wake import hint
 from tasks.choices import OPEN, AttemptStatus, Fault
+from tasks.meter import metered_ms
+from tasks.outcome import is_charged
 from tasks.querysets import AttemptQuerySet
 
 A = AttemptStatus
@@ -52,6 +54,11 @@ class Attempt(Row, Lifecycle):
     elapsed_ms = models.BigIntegerField(default=0)
     metered_ms = models.BigIntegerField(default=0)
     limit_ms = models.BigIntegerField(help_text="What was left of the task's limit at the offer.")
+    charged_ms = models.BigIntegerField(default=0, help_text="What of it was charged while it ran.")
+    runs_out_at = models.DateTimeField(
+        null=True, blank=True, help_text="Until when what is held for it lasts, at the latest reckoning."
+    )
+    charged_parts = models.PositiveIntegerField(default=0, help_text="In how many parts that was.")
     stop_at = models.DateTimeField(
         null=True, blank=True, help_text="When its owner's window closes, where it may be stopped then."
     )
@@ -113,6 +120,7 @@ class Attempt(Row, Lifecycle):
             models.Index(
                 fields=["log_pack_due_at"], name="attempt_log_to_pack", condition=Q(log_pack_due_at__isnull=False)
             ),
+            models.Index(fields=["runs_out_at"], name="attempt_running_out", condition=Q(status=AttemptStatus.RUNNING)),
             models.Index(fields=["ended_at"], name="attempt_refused_lately", condition=Q(status=AttemptStatus.REFUSED)),
         ]
 
@@ -123,6 +131,23 @@ class Attempt(Row, Lifecycle):
     def is_open(self) -> bool:
         return self.status in OPEN
 
+    @property
+    def paid_ms(self) -> int:
+        """Give what of its time its payer pays for, or has paid while it ran."""
+        is_paid = is_charged(self.status, self.fault, had_started=self.started_at is not None) and not self.is_open
+        return self.metered_ms if is_paid else self.charged_ms
+
+    @property
+    def metered_now(self) -> int:
+        """Give the milliseconds that count so far, as of the last sync that reported it. They never shrink."""
+        until = self.acked_at or self.started_at
+        if until is None:
+            return 0
+        metered = metered_ms(
+            elapsed_ms=self.elapsed_ms, started_at=self.started_at, until=until, limit_ms=self.limit_ms
+        )
+        return max(metered, self.charged_ms)
+
     def take(self, *, now: datetime) -> bool:
         """Note that the host took the offer."""
         return self._move_to(A.PREPARING, by=None, now=now, prepared_from=now, acked_at=now)
@@ -130,7 +155,14 @@ class Attempt(Row, Lifecycle):
     def start(self, *, session: object, seq: int, now: datetime) -> bool:
         """Give the permission to run; the charge begins at `now`."""
         return self._move_to(
-            A.RUNNING, by=None, now=now, started_at=now, acked_at=now, started_session=session, started_seq=seq
+            A.RUNNING,
+            by=None,
+            now=now,
+            started_at=now,
+            acked_at=now,
+            started_session=session,
+            started_seq=seq,
+            runs_out_at=now + timedelta(milliseconds=self.limit_ms),
         )
 
     def end(self, status: str, *, fault: str, now: datetime, **fields: object) -> bool:

@@ -38,6 +38,7 @@ class StoredFile(Row, Lifecycle):
 
     class Meta(Row.Meta):
         verbose_name = "file"
+        permissions = [("read_storedfile", "Can read the bytes of others' files")]
         constraints = [
             models.CheckConstraint(name="file_received_in_size", condition=Q(received__gte=0, received__lte=F("size"))),
             models.CheckConstraint(

@@ -12,8 +12,10 @@ from gaas.lib.lifecycle import Lifecycle
 from gaas.lib.rows import Row
 from gaas.lib.sealed import SealedField
 from gaas.lib.wake import hint
+from gaas.outbox import services as outbox
 from tasks.choices import TERMINAL, Fault, Funding, TaskStatus
-from tasks.models.event import TaskEvent, label_of
+from tasks.models.event import TaskEvent
+from tasks.news import SETTLED, event_of, news_of
 from tasks.querysets import TaskQuerySet
 
 S = TaskStatus
@@ -25,6 +27,9 @@ class Task(Row, Lifecycle):
     `limit_ms` is the wall-clock limit of all charged attempts together; the hold is gpus × limit_ms.
     `max_price_per_hour` (micro-dollars per GPU-hour) and `fee_basis_points` are snapshots from the submit.
     `epoch` grows by one with each attempt; with the attempt's id it is the fencing token.
+
+    A task that goes on (`is_open_ended`) has no end of its own: `limit_ms` is how far it is paid for and grows an
+    hour at a time, and the hold is for what of that has not been charged yet (services/prolong.py).
     """
 
     TRANSITIONS: ClassVar[dict[str, set[str]]] = {
@@ -68,7 +73,20 @@ class Task(Row, Lifecycle):
     host = models.ForeignKey("gpus.Host", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
 
     funding = models.CharField(max_length=10, choices=Funding)
+    contract = models.ForeignKey(
+        "payments.Contract", null=True, blank=True, on_delete=models.PROTECT, related_name="+", editable=False
+    )
+    # How its submitter asked to pay where reserved hours pay first: {"funding", "max_price_per_hour"}; else null.
+    asked_to_pay = models.JSONField(null=True, blank=True, editable=False)
+    # Whose GPUs alone it may run on; a copy of the contract's, for the matcher.
+    reserved_owner_id = models.UUIDField(null=True, blank=True, editable=False)
     limit_ms = models.BigIntegerField(help_text="Milliseconds of wall clock for all charged attempts together.")
+    is_open_ended = models.BooleanField(
+        default=False, editable=False, help_text="Goes on until somebody ends it, paid ahead hour by hour."
+    )
+    hold_warned_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When its submitter was told that its hold runs out."
+    )
     max_price_per_hour = models.BigIntegerField(null=True, blank=True, help_text="Micro-dollars per GPU-hour.")
     fee_basis_points = models.PositiveSmallIntegerField(default=0)
     hold = models.OneToOneField("ledger.Hold", on_delete=models.PROTECT, related_name="+", editable=False)
@@ -114,7 +132,12 @@ class Task(Row, Lifecycle):
             models.CheckConstraint(name="task_limit_positive", condition=Q(limit_ms__gt=0)),
             models.CheckConstraint(name="task_status_known", condition=Q(status__in=TaskStatus.values)),
             models.CheckConstraint(
-                name="task_wallet_has_price", condition=Q(funding="quota") | Q(max_price_per_hour__isnull=False)
+                name="task_wallet_has_price", condition=~Q(funding="wallet") | Q(max_price_per_hour__isnull=False)
+            ),
+            models.CheckConstraint(
+                name="task_reserved_by_a_contract",
+                condition=Q(funding="reserved", contract__isnull=False, reserved_owner_id__isnull=False)
+                | (~Q(funding="reserved") & Q(contract__isnull=True, reserved_owner_id__isnull=True)),
             ),
             models.CheckConstraint(
                 name="task_finished_iff_terminal",
@@ -151,6 +174,11 @@ class Task(Row, Lifecycle):
     def is_cancelling(self) -> bool:
         return self.cancel_requested_at is not None and not self.is_terminal
 
+    @property
+    def asked_ms(self) -> int | None:
+        """Give the time that was asked for; None where there is no end to it."""
+        return None if self.is_open_ended else self.limit_ms
+
     def open_secrets(self) -> dict[str, str]:
         """Give the secret part of the program's environment, for its host alone. Raises Unsealable."""
         return self.secrets.open() if self.secrets else {}
@@ -182,36 +210,33 @@ class Task(Row, Lifecycle):
         )
 
     def requeue(self, *, reason: str, now: datetime, **counters: int) -> bool:
-        return self._move_to(S.APPROVED, by=None, reason=reason, now=now, **counters)
+        return self._move_to(S.APPROVED, by=None, reason=reason, now=now, hold_warned_at=None, **counters)
 
     def cancel(self, *, by: object | None, reason: str, now: datetime, **outcome: object) -> bool:
         return self._move_to(S.CANCELLED, by=by, reason=reason, now=now, finished_at=now, waiting=None, **outcome)
 
     def complete(self, *, by: object | None, reason: str, now: datetime, **outcome: object) -> bool:
-        return self._move_to(S.COMPLETED, by=by, reason=reason, now=now, finished_at=now, **outcome)
+        return self._move_to(S.COMPLETED, by=by, reason=reason, now=now, finished_at=now, waiting=None, **outcome)
 
     def fail(self, *, by: object | None, reason: str, now: datetime, **outcome: object) -> bool:
         return self._move_to(S.FAILED, by=by, reason=reason, now=now, finished_at=now, waiting=None, **outcome)
 
     def _record_move(self, old: str, new: str, *, by: object | None, reason: str, now: datetime) -> None:
-        self._event(old, new, by=by, reason=reason, now=now).save(force_insert=True)
+        TaskEvent.note(self.pk, old=old, new=new, by=by, reason=reason, now=now)
         hint(f"task:{self.pk}")
+        if new not in SETTLED:
+            self.tell(since=old, now=now)
+
+    def tell(self, *, since: str, now: datetime) -> None:
+        """Tell the webhooks of its account that it is no longer as it was."""
+        if (event := event_of(since, self.status)) is not None:
+            outbox.tell(event=event, account=self.account, data=news_of(self), now=now)
 
     @classmethod
     def _record_moves(cls, old: str, new: str, *, reasons: Mapping[Task, str], now: datetime) -> None:
         TaskEvent.objects.bulk_create(
-            task._event(old, new, by=None, reason=reason, now=now) for task, reason in reasons.items()
+            TaskEvent.step(task.pk, old=old, new=new, by=None, reason=reason, now=now)
+            for task, reason in reasons.items()
         )
         for task in reasons:
             hint(f"task:{task.pk}")
-
-    def _event(self, old: str, new: str, *, by: object | None, reason: str, now: datetime) -> TaskEvent:
-        return TaskEvent(
-            task=self,
-            from_status=old,
-            to_status=new,
-            by_id=by.pk if hasattr(by, "email") else None,
-            by_label=label_of(by),
-            reason=reason,
-            at=now,
-        )

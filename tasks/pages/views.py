@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,9 +11,11 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from gaas.lib import clock
 from gaas.lib.amounts import show_bytes, show_hours, show_micro
-from tasks.choices import TERMINAL, Funding
+from tasks.choices import TERMINAL, Funding, TaskStatus
 from tasks.models import Task
+from tasks.services.reading import read_log_of
 from tasks.services.watch import live_context
 
 MOST = 50
@@ -34,6 +37,7 @@ def task(request: HttpRequest, pk: UUID) -> HttpResponse:
     found = Task.objects.visible_to(request.user).select_related("submitted_by", "account").filter(pk=pk).first()
     if found is None:
         raise Http404
+    read_log_of(found, by=request.user, now=clock.now())
     context: dict[str, Any] = {
         **live_context(found),
         "title": found.title,
@@ -41,14 +45,22 @@ def task(request: HttpRequest, pk: UUID) -> HttpResponse:
         "events": found.events.order_by("id")[:200],
         "given": [{**entry, "shown": show_bytes(entry["size"])} for entry in found.inputs],
         "left": _left(found),
+        "lasts_until": _lasts_until(found),
         "files_note": found.attempts.filter(epoch=found.epoch).values_list("files_note", flat=True).first(),
         "cost": (
             f"{show_hours(found.gpu_ms)} GPU-hours"
-            if found.funding == Funding.QUOTA
+            if found.funding != Funding.WALLET
             else f"{show_micro(found.cost_microusd)} USD"
         ),
     }
     return render(request, "tasks/task.html", context)
+
+
+def _lasts_until(found: Task) -> datetime | None:
+    """Tell until when a running task's hold lasts."""
+    if found.status != TaskStatus.PROCESSING:
+        return None
+    return found.attempts.filter(epoch=found.epoch).values_list("runs_out_at", flat=True).first()
 
 
 def _left(found: Task) -> list[dict[str, Any]]:

@@ -8,11 +8,12 @@ from tasks.services.idle import allow_idle
 from tasks.services.log_archive import archive_logs
 from tasks.services.logs import append_log, read_log
 from tasks.services.plan import Plan, quote
+from tasks.services.prolong import prolong
 from tasks.services.stop import cancel, complete
 from tasks.services.submit import retry, submit
 from tasks.services.sweep import sweep
 from tasks.services.sync import sync
-from tasks.services.uploads import complete_upload, create_upload, delete_upload, send_upload
+from tasks.services.uploads import complete_upload, create_upload, delete_upload, digest_upload, send_upload
 from tasks.services.wakes import schedule_soon
 
 __all__ = [
@@ -26,9 +27,11 @@ __all__ = [
     "complete_upload",
     "create_upload",
     "delete_upload",
+    "digest_upload",
     "file_for",
     "finish",
     "keep_checkpoint",
+    "prolong",
     "put_artifact",
     "quote",
     "read_curves",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import IO, Any
@@ -20,6 +21,8 @@ from tasks.services import files
 from tasks.services.attempts import LeaseLost
 from tasks.services.listed import ArtifactsIncomplete, Named
 from tasks.services.uploads import TooManyFiles, check_name
+
+log = logging.getLogger("app")
 
 
 def put_artifact(
@@ -163,10 +166,17 @@ def checkpoints_of(tasks: Iterable[Task]) -> dict[UUID, list[dict[str, Any]]]:
 
 
 def sweep_checkpoints(*, now: datetime) -> None:
-    """Remove the checkpoints of tasks that ended a while ago."""
+    """Remove the checkpoints of tasks that ended a while ago.
+
+    One that cannot be removed is tried again after the others, however many there are.
+    """
     before = now - timedelta(seconds=settings.CHECKPOINT_KEEP_SECONDS)
     old = Artifact.objects.filter(is_current=True, task__status__in=TERMINAL, task__finished_at__lt=before)
-    for row in old.select_related("file")[: files.BATCH]:
-        with transaction.atomic():
-            Artifact.objects.filter(pk=row.pk).delete()
-            files.remove(row.file, now=now)
+    for row in old.select_related("file").order_by("updated_at")[: files.BATCH]:
+        try:
+            with transaction.atomic():
+                Artifact.objects.filter(pk=row.pk).delete()
+                files.remove(row.file, now=now)
+        except Exception:
+            log.exception("the checkpoint %s is old and cannot be removed", row.pk)
+            Artifact.objects.filter(pk=row.pk).update(updated_at=now)

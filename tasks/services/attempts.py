@@ -56,6 +56,9 @@ class StopRequested(DomainError):
 # or it is rather the platform that has a file wrong: tasks with that file would drain one host after the other.
 _NOT_ITS_FAILURE = frozenset({"bad_payload", "executor", "agent_stopped", "host_shutdown", "cancelled", INPUT_CORRUPT})
 
+# How what goes on ends that nobody can pay for any longer.
+HOLD_USED_UP = "hold_used_up"
+
 # What an end is called where the agent gives it no name.
 _CODES: dict[str, str] = {AttemptStatus.FAILED: "exit_code", AttemptStatus.TIMED_OUT: "time_limit"}
 
@@ -185,6 +188,10 @@ def close(
     had_started = attempt.started_at is not None
     elapsed = attempt.elapsed_ms if elapsed_ms is None else elapsed_ms
     metered = metered_ms(elapsed_ms=elapsed, started_at=attempt.started_at, until=until, limit_ms=attempt.limit_ms)
+    # What was charged while it ran was metered then, whatever a meter that goes backwards says by now.
+    metered = max(metered, attempt.charged_ms)
+    if task.is_open_ended and task.hold_warned_at is not None and status == AttemptStatus.TIMED_OUT:
+        code, detail = HOLD_USED_UP, used_up(task)
     attempt.end(
         status,
         fault=fault,
@@ -196,7 +203,7 @@ def close(
         failure_detail=detail,
         **facts,
     )
-    charged_now = metered if is_charged(status, fault, had_started=had_started) else 0
+    charged_now = metered if is_charged(status, fault, had_started=had_started) else attempt.charged_ms
     was_closed = attempt.stop_at is not None and attempt.stop_at <= now and status == AttemptStatus.CANCELLED
     chosen = decide(
         Ended(
@@ -233,6 +240,11 @@ def close(
         about = {"attempt": str(attempt.pk), "claimed_ms": elapsed, "metered_ms": metered}
         note_overclaim(host_id=attempt.host_id, about=about, now=now)
     schedule_soon()
+
+
+def used_up(task: Task) -> str:
+    """Say why what goes on has to end: its hold is used up, and was not prolonged for the reason that was told."""
+    return f"What was held for it is used up. {(task.waiting or {}).get('detail', '')}".strip()
 
 
 def _hosts_lost(task: Task) -> int:
@@ -280,7 +292,7 @@ def _lock(attempt_id: UUID, host: Host, epoch: int, *, ended: bool = False) -> t
     task_id = found.values_list("task_id", flat=True).first()
     if task_id is None:
         raise lost
-    task = Task.objects.select_for_update(no_key=True, of=("self",)).select_related("hold").get(pk=task_id)
+    task = Task.objects.select_for_update(no_key=True, of=("self",)).select_related("hold", "account").get(pk=task_id)
     attempt = found.select_for_update(no_key=True).get()
     if not attempt.is_open and not ended:
         raise lost

@@ -141,6 +141,8 @@ def _moved(verb: Callable[..., bool], task: Task, **how: Any) -> bool:
 
 
 def _shrink(task: Task, limit_ms: int) -> None:
+    if task.is_open_ended:
+        raise DomainError("This task goes on until it is ended: it has no hours to approve fewer of.", attr="hours")
     if not 0 < limit_ms <= task.limit_ms:
         raise DomainError("Approve hours above 0, and not more than was asked for.", attr="hours")
     if limit_ms == task.limit_ms:

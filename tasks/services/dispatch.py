@@ -16,7 +16,7 @@ from gpus.services import wake_hosts
 from tasks.choices import TaskStatus
 from tasks.models import Attempt, AttemptGPU, Scheduler, Task
 from tasks.placement import Field, Fleet, Need, Placement, Reason, Slot, fits_now
-from tasks.services.field import need_of, slots
+from tasks.services.field import need_of, slots, wanted_ms
 from tasks.sql import one_pass_at_a_time
 
 # So many tasks are read at once, and so many in a pass at the most while GPUs are left. The first page may be full of
@@ -142,13 +142,15 @@ def _offer(placements: list[Placement], needs: dict[UUID, Need], now: datetime) 
 def _stop_at(task: Task, slots: list[Slot], now: datetime) -> datetime | None:
     """Tell when a task that may be interrupted has to make way for the owners of its GPUs, if it has to."""
     shortest = min((slot.open_for_ms for slot in slots if slot.open_for_ms is not None), default=None)
-    if not task.interruptible or shortest is None or shortest >= task.limit_ms:
+    if not task.interruptible or shortest is None or shortest >= wanted_ms(task):
         return None
     return now + timedelta(milliseconds=shortest)
 
 
 def time_left_ms(task: Task) -> int:
     """Give what is left of a task's limit after the attempts that its payer pays for."""
+    if task.is_open_ended:
+        return task.limit_ms - sum(attempt.paid_ms for attempt in task.attempts.all())
     if not task.user_failures:
         return task.limit_ms
     return task.limit_ms - sum(task.attempts.charged().values_list("metered_ms", flat=True))

@@ -45,6 +45,7 @@ _COLUMNS = (
 )
 
 
+FOR_EVER_MS = 2**53
 _TIMES = _COLUMNS.index("schedule")
 
 
@@ -62,6 +63,11 @@ def slots(gpus: QuerySet[GPU], *, now: datetime) -> list[Slot]:
         values += [open_for_ms, bool(schedule.get("may_stop")), foreign > 0, reliability]
         read.append(Slot(*values))
     return read
+
+
+def wanted_ms(task: Task) -> int:
+    """Tell for how long a task wants its GPUs: what goes on would find any hours too short."""
+    return FOR_EVER_MS if task.is_open_ended else task.limit_ms
 
 
 def need_of(task: Task, *, not_on: frozenset[UUID] = frozenset(), is_timed: bool = True) -> Need:
@@ -85,6 +91,7 @@ def need_of(task: Task, *, not_on: frozenset[UUID] = frozenset(), is_timed: bool
         host_id=task.host_id,
         allow_simulated=settings.ALLOW_SIMULATED,
         not_on=not_on,
-        limit_ms=task.limit_ms if is_timed else 0,
+        limit_ms=wanted_ms(task) if is_timed else 0,
         is_interruptible=is_timed and task.interruptible,
+        owner=f"/{task.reserved_owner_id}/" if task.reserved_owner_id else "",
     )

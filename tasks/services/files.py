@@ -6,6 +6,7 @@ import hashlib
 import logging
 import secrets
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import IO, Any
@@ -14,6 +15,7 @@ from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import connection, transaction
+from django.db.models.functions import Now
 
 from accounts.models import Account
 from accounts.services import give_back_storage, reserve_storage
@@ -29,6 +31,8 @@ PIECE_BYTES = 8 * 1024 * 1024
 BLOCK_BYTES = 64 * 1024
 IN_MEMORY_BYTES = 1024 * 1024
 BATCH = 100
+# For so long objects are tried to be deleted after one could not be.
+DROP_SECONDS = 30.0
 
 
 class FileGap(DomainError):
@@ -193,7 +197,7 @@ def complete(file: StoredFile, *, sha256: str, digest: str = "", keep_seconds: f
         return
     if file.received < file.size:
         raise FileIncomplete(f"{file.received} of {file.size} bytes are here: send the rest.", attr="size")
-    found = digest or _digest(file)
+    found = digest or digest_of(file)
     for named in {sha256, file.sha256} - {""}:
         if named != found:
             remove(file, now=now)
@@ -205,10 +209,12 @@ def complete(file: StoredFile, *, sha256: str, digest: str = "", keep_seconds: f
         file.refresh_from_db()
 
 
-def _digest(file: StoredFile) -> str:
+def digest_of(file: StoredFile, *, still: Callable[[], None] = lambda: None) -> str:
+    """Count the SHA-256 of what is here, which takes as long as reading it; calls `still` between the blocks."""
     digest = hashlib.sha256()
     for block in read(file):
         digest.update(block)
+        still()
     return digest.hexdigest()
 
 
@@ -275,22 +281,31 @@ def remove(file: StoredFile, *, now: datetime) -> bool:
 
 
 def drop(pieces: Sequence[FilePiece | LogArchive]) -> None:
-    """Delete objects and then forget them; what cannot be deleted now is left to the sweep."""
+    """Delete objects and then forget them; what cannot be deleted now is left to the sweep, and the rest is tried."""
+    until = time.monotonic() + DROP_SECONDS
     for piece in pieces:
         try:
             default_storage.delete(piece.key)
         except Exception:
             log.exception("an object that is no longer needed cannot be deleted")
-            return
+            type(piece)._default_manager.filter(pk=piece.pk).update(updated_at=Now())  # behind those not tried yet
+            if time.monotonic() > until:
+                return  # the storage is away, and each try takes its time-out
+            continue
         type(piece)._default_manager.filter(pk=piece.pk, is_kept=False).delete()
 
 
 def sweep_files(*, now: datetime) -> None:
-    """Remove what is due and no live task needs, and objects whose writer died before it counted them."""
+    """Remove what is due and no live task needs, and objects whose writer died before it counted them.
+
+    One file that cannot be removed does not keep the others.
+    """
     for file in StoredFile.objects.due(now=now).order_by("due_at")[:BATCH]:
         try:
             remove(file, now=now)
         except FileInUse:
             continue
+        except Exception:
+            log.exception("file %s is due and cannot be removed", file.pk)
     before = now - timedelta(seconds=settings.UPLOAD_OPEN_SECONDS)
-    drop(list(FilePiece.objects.filter(is_kept=False, created_at__lt=before).order_by("created_at")[:BATCH]))
+    drop(list(FilePiece.objects.filter(is_kept=False, created_at__lt=before).order_by("updated_at")[:BATCH]))

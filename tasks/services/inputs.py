@@ -10,6 +10,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models.functions import Greatest
 
+from accounts.models import Account
 from gaas.lib.errors import DomainError
 from gpus.agent import names
 from tasks.choices import FileStatus
@@ -68,7 +69,8 @@ def _uploads(wanted: Iterable[InputWanted], by: User) -> dict[UUID, Upload]:
     ids = {item.upload for item in wanted if item.upload is not None}
     if not ids:
         return {}
-    return {row.pk: row for row in Upload.objects.visible_to(by).filter(pk__in=ids).select_related("file")}
+    mine = Upload.objects.here().filter(account__in=Account.objects.of_member(by))
+    return {row.pk: row for row in mine.filter(pk__in=ids).select_related("file")}
 
 
 def _artifacts(wanted: Iterable[InputWanted], by: User) -> dict[tuple[UUID, str], Artifact]:
@@ -78,7 +80,7 @@ def _artifacts(wanted: Iterable[InputWanted], by: User) -> dict[tuple[UUID, str]
         return {}
     rows = (
         Artifact.objects.kept()
-        .filter(task__in=Task.objects.visible_to(by).filter(pk__in=tasks), name__in={i.artifact for i in wanted})
+        .filter(task__in=tasks, task__account__in=Account.objects.of_member(by), name__in={i.artifact for i in wanted})
         .select_related("file")
         .order_by("attempt__epoch")
     )

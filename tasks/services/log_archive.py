@@ -278,4 +278,4 @@ def _remove(archive: LogArchive, *, now: datetime) -> None:
 
 def _sweep_orphans(*, now: datetime) -> None:
     """Delete objects whose packer died, or lost against another, before they were named."""
-    drop(list(LogArchive.objects.filter(is_kept=False, created_at__lt=now - ORPHANED).order_by("created_at")[:BATCH]))
+    drop(list(LogArchive.objects.filter(is_kept=False, created_at__lt=now - ORPHANED).order_by("updated_at")[:BATCH]))

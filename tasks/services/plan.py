@@ -23,6 +23,7 @@ from tasks.models import Task
 from tasks.placement import Reason, fits_now, fitting, place, why_none
 from tasks.services.field import need_of, slots
 from tasks.services.inputs import find_inputs
+from tasks.services.reserve import bind, bucket_of, contract_for
 
 if TYPE_CHECKING:
     from accounts.ledger.models import Balance
@@ -42,6 +43,13 @@ class InsufficientFunds(DomainError):
     """State that the payer's money does not cover the hold."""
 
     code = "insufficient_funds"
+    depends_on_state = True
+
+
+class InsufficientReservedHours(DomainError):
+    """State that the contract's bucket does not cover the hold."""
+
+    code = "insufficient_reserved_hours"
     depends_on_state = True
 
 
@@ -82,6 +90,12 @@ class Quote:
 
 def shortage(funding: str, needed: int, available: int) -> DomainError:
     """Say what is missing, in the unit people know; rounded up, or what was asked for would not do."""
+    if funding == "reserved":
+        return InsufficientReservedHours(
+            f"This needs {show_hours(needed)} GPU-hours and the contract has {show_hours(available)} left."
+            " Ask for fewer hours, wait for its next period, or pay with funding `quota` or `wallet`.",
+            attr="hours",
+        )
     if funding == "quota":
         missing = show_micro(-((available - needed) * MICRO // MS_PER_HOUR))
         return InsufficientQuota(
@@ -96,8 +110,11 @@ def shortage(funding: str, needed: int, available: int) -> DomainError:
     )
 
 
-def plan(draft: Draft, *, by: User, now: datetime) -> Plan:
+def plan(draft: Draft, *, by: User, now: datetime, reserved_first: bool = True) -> Plan:
     """Validate and price a draft without storing anything.
+
+    Reserved hours that the draft does not name pay for it only where nothing speaks against them: it is never
+    refused for want of what it did not ask for. `reserved_first` False leaves them alone.
 
     1. Whose account, and may this person spend from it. 2. The kind reads its spec. 3. Limits, and the files that
     it is given. 4. The price ceiling of a wallet task. 5. Which balance pays and how much it would hold. 6. The
@@ -109,7 +126,11 @@ def plan(draft: Draft, *, by: User, now: datetime) -> Plan:
     kind = kinds.get(draft.kind)
     spec = kind.validate(draft.spec, account)
     max_ms = hours_to_ms(parse_micro(settings.MAX_TASK_HOURS))
-    if draft.limit_ms > max_ms:
+    if draft.limit_ms is None and not kinds.may_go_on(kind, spec):
+        raise DomainError(
+            "Say for how many hours at most: only what serves may go on without an end.", code="required", attr="hours"
+        )
+    if draft.limit_ms is not None and draft.limit_ms > max_ms:
         raise DomainError(f"At most {show_hours(max_ms)} hours fit in one task.", code="too_long", attr="hours")
     if draft.priority > 0 and not by.has_perm("tasks.approve_task"):
         raise DomainError("A priority above 0 is given by staff at the approval.", attr="priority")
@@ -117,7 +138,6 @@ def plan(draft: Draft, *, by: User, now: datetime) -> Plan:
     if draft.host_id is not None and not offered.filter(host_id=draft.host_id).exists():
         raise DomainError("There is no such host that is offered to this account.", attr="host")
     payer = account.payer()
-    rule = RULES[draft.funding]
     task = Task(
         account=account,
         payer=payer,
@@ -139,7 +159,8 @@ def plan(draft: Draft, *, by: User, now: datetime) -> Plan:
         region=draft.region,
         host_id=draft.host_id,
         funding=draft.funding,
-        limit_ms=draft.limit_ms,
+        limit_ms=step_ms() if draft.limit_ms is None else draft.limit_ms,
+        is_open_ended=draft.limit_ms is None,
         fee_basis_points=parse_micro(settings.PLATFORM_FEE_PERCENT) // 10_000,
         cost_code=draft.cost_code,
         priority=draft.priority,
@@ -147,12 +168,32 @@ def plan(draft: Draft, *, by: User, now: datetime) -> Plan:
         interruptible=draft.interruptible,
         wait_until=now + timedelta(milliseconds=draft.max_wait_ms) if draft.max_wait_ms is not None else None,
     )
-    if draft.funding == "wallet":
+    contract = None
+    if reserved_first or draft.funding == "reserved":
+        contract = contract_for(draft, account=account, payer=payer, now=now)
+    if contract is not None:
+        bind(task, contract, draft)
+    rule = RULES[task.funding]
+    if task.funding == "wallet":
         task.max_price_per_hour = _price_ceiling(draft, task, now)
     to_hold = rule.to_hold(gpus=task.gpus, limit_ms=task.limit_ms, price_ceiling=task.max_price_per_hour)
-    balance = hours_balance(payer) if draft.funding == "quota" else wallet_balance(payer)
+    balance = _balance(task, payer)
     capped = cap_refusal(account=account, asset=rule.asset, amount=to_hold, now=now)
-    return Plan(task=task, balance=balance, to_hold=to_hold, steps=steps_for(task), capped=capped)
+    planned = Plan(task=task, balance=balance, to_hold=to_hold, steps=steps_for(task), capped=capped)
+    if task.funding != draft.funding and planned.shortage() is not None:
+        return plan(draft, by=by, now=now, reserved_first=False)
+    return planned
+
+
+def _balance(task: Task, payer: Account) -> Balance:
+    if task.contract is not None:
+        return bucket_of(task.contract)
+    return hours_balance(payer) if task.funding == "quota" else wallet_balance(payer)
+
+
+def step_ms() -> int:
+    """Give for how long what goes on is paid ahead, at its submit and each time again."""
+    return int(settings.PROLONG_STEP_SECONDS * 1000)
 
 
 def quote(draft: Draft, *, by: User, now: datetime) -> Quote:

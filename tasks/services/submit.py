@@ -9,7 +9,7 @@ from accounts.choices import Role
 from accounts.ledger.services import CapExceeded, InsufficientBalance, hold
 from accounts.services import AccountMoved, explain_cap, spending_of
 from accounts.services.keys import caps_of_key
-from gaas.lib.errors import Conflict, NotAllowed
+from gaas.lib.errors import Conflict, DomainError, NotAllowed
 from gaas.lib.ids import uuid7
 from gaas.lib.retry import retried
 from gaas.lib.sealed import Unsealable
@@ -32,6 +32,16 @@ def submit(draft: Draft, *, by: User, now: datetime) -> Task:
     InsufficientFunds, CapExceeded or BadInput and stores nothing. Locks: accounts (shared) → balance → caps → files.
     """
     planned = plan(draft, by=by, now=now)
+    if planned.task.funding != draft.funding:
+        try:
+            return _take(planned, by=by, now=now)
+        except DomainError:
+            # Somebody else was given those reserved hours meanwhile, for which nobody asked here.
+            planned = plan(draft, by=by, now=now, reserved_first=False)
+    return _take(planned, by=by, now=now)
+
+
+def _take(planned: Plan, *, by: User, now: datetime) -> Task:
     if (short := planned.shortage()) is not None:
         raise short
     planned.task.pk = uuid7()
@@ -73,18 +83,21 @@ def retry(task: Task, *, by: User, now: datetime) -> Task:
 
     Raises Conflict while the old one is not at its end, NotAllowed for who may not spend from its account.
     """
-    if not task.is_terminal:
-        raise Conflict(f"This task is {task.status}; only one that has ended can be submitted again.", attr="status")
     if task.submitted_by_id != by.pk and not _manages(task, by):
         raise NotAllowed("Only its submitter or a manager of its account submits a task again.")
+    if not task.is_terminal:
+        raise Conflict(f"This task is {task.status}; only one that has ended can be submitted again.", attr="status")
+    # What reserved hours paid for unasked asks for the same again: they may be gone by now.
+    asked = task.asked_to_pay or {"funding": task.funding, "max_price_per_hour": task.max_price_per_hour}
     return submit(
         Draft(
             title=task.title,
             kind=task.kind,
             spec=task.spec,
-            funding=task.funding,
+            funding=asked["funding"],
+            contract_id=None if task.asked_to_pay else task.contract_id,
             gpus=task.gpus,
-            limit_ms=task.limit_ms,
+            limit_ms=task.asked_ms,
             account=task.account,
             min_vram_mib=task.min_vram_mib,
             gpu_model=task.gpu_model,
@@ -92,7 +105,7 @@ def retry(task: Task, *, by: User, now: datetime) -> Task:
             labels=task.labels,
             region=task.region,
             host_id=task.host_id,
-            max_price_per_hour=task.max_price_per_hour,
+            max_price_per_hour=asked["max_price_per_hour"],
             priority=min(task.priority, 0),
             retries=task.retries,
             interruptible=task.interruptible,

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from accounts.ledger.services import release
 from gpus.models import Host
@@ -20,6 +20,7 @@ from tasks.services.artifacts import sweep_checkpoints
 from tasks.services.attempts import close
 from tasks.services.files import sweep_files
 from tasks.services.idle import mend_idleness
+from tasks.services.prolong import prolong_due
 from tasks.services.wakes import schedule_soon
 
 log = logging.getLogger("app")
@@ -39,6 +40,7 @@ def sweep(*, now: datetime) -> None:
     reap(now=now)
     expire(now=now)
     mend_idleness(now=now)
+    prolong_due(now=now)
     if Task.objects.queue().exists():
         schedule_soon()
     # Last, since the place where files are kept may be slow.
@@ -83,8 +85,9 @@ def is_back_from_a_gap(*, now: datetime) -> bool:
 def reap(*, now: datetime) -> None:
     """Close attempts that their hosts do not hold to.
 
-    Offers nobody took within OFFER_SECONDS and preparations beyond PREPARE_SECONDS are REFUSED and placed
-    elsewhere, but not before OFFER_SECONDS in which hosts could reach the platform. After a missed lease and
+    Offers nobody took within OFFER_SECONDS and preparations beyond PREPARE_SECONDS (in a cluster's queue
+    QUEUED_SECONDS) are REFUSED and placed elsewhere, but not before OFFER_SECONDS in which hosts could reach
+    the platform. After a missed lease and
     the reconnect window the grant is void: LOST, metered to the last acknowledged sync. The agent has ended
     the program FENCE_MARGIN_SECONDS before.
     """
@@ -112,7 +115,9 @@ def reap(*, now: datetime) -> None:
             now=now,
         )
     prepared_before = now - timedelta(seconds=settings.PREPARE_SECONDS)
-    for attempt in open_.filter(status=AttemptStatus.PREPARING, prepared_from__lt=prepared_before)[:BATCH]:
+    offered_before = now - timedelta(seconds=settings.QUEUED_SECONDS)
+    is_too_long = Q(prepared_from__lt=prepared_before) | Q(offered_at__lt=offered_before)
+    for attempt in open_.filter(is_too_long, status=AttemptStatus.PREPARING)[:BATCH]:
         _close_if(
             attempt,
             lambda a: a.status == AttemptStatus.PREPARING,
@@ -138,7 +143,11 @@ def _close_if(
 ) -> None:
     """Look again under the task's lock, then close: a sync may have come in between."""
     with _alone(stale.task_id):
-        task = Task.objects.select_for_update(no_key=True, of=("self",)).select_related("hold").get(pk=stale.task_id)
+        task = (
+            Task.objects.select_for_update(no_key=True, of=("self",))
+            .select_related("hold", "account")
+            .get(pk=stale.task_id)
+        )
         attempt = Attempt.objects.select_related("host").get(pk=stale.pk)
         if attempt.is_open and still(attempt):
             close(
@@ -158,7 +167,8 @@ def expire(*, now: datetime) -> None:
     for stale in Task.objects.waited_too_long(now=now).order_by("pk")[:BATCH]:
         with _alone(stale.pk):
             task = (
-                Task.objects.select_for_update(no_key=True, skip_locked=True)
+                Task.objects.select_for_update(no_key=True, skip_locked=True, of=("self",))
+                .select_related("account")
                 .filter(pk=stale.pk, status__in=[TaskStatus.PENDING, TaskStatus.APPROVED])
                 .first()
             )

@@ -30,7 +30,8 @@ from tasks.outcome import SECRETS_UNREADABLE, WINDOW_CLOSED
 from tasks.services import curves, idle
 from tasks.services.artifacts import checkpoints_of
 from tasks.services.attempts import close
-from tasks.services.wakes import schedule_soon
+from tasks.services.prolong import is_due
+from tasks.services.wakes import prolong_soon, schedule_soon
 
 UNSTARTED = {AttemptStatus.OFFERED, AttemptStatus.PREPARING}
 
@@ -157,7 +158,11 @@ def _void(gone: list[Attempt], is_new_boot: bool, now: datetime) -> None:
 def _close_open(stale: Attempt, still: Collection[str], *, now: datetime, **how: Any) -> None:
     """Look again under the task's lock, then close; metered to the last acknowledged sync."""
     with transaction.atomic():
-        task = Task.objects.select_for_update(no_key=True, of=("self",)).select_related("hold").get(pk=stale.task_id)
+        task = (
+            Task.objects.select_for_update(no_key=True, of=("self",))
+            .select_related("hold", "account")
+            .get(pk=stale.task_id)
+        )
         attempt = Attempt.objects.get(pk=stale.pk)
         if attempt.status in still:
             close(attempt, task, until=attempt.acked_at or now, now=now, **how)
@@ -168,7 +173,7 @@ def _acknowledge(
 ) -> None:
     """Write that the host holds these: one UPDATE for all, the move of those newly taken, and points of curves."""
     reported = {(item.id, item.epoch): item for item in held}
-    changed, progressed, points, is_judged = [], [], [], False
+    changed, progressed, points, is_judged, is_queued = [], [], [], False, False
     for attempt in attempts:
         item = reported.get((attempt.pk, attempt.epoch))
         if item is None:
@@ -188,10 +193,16 @@ def _acknowledge(
             points.append(curves.point_of(attempt, item.progress, now=now))
         progressed += [attempt.task_id] if item.phase != attempt.phase else []
         attempt.phase = item.phase
+        if item.phase is not None and item.phase.get("queued") and attempt.status == AttemptStatus.PREPARING:
+            # In a queue that is not the host's own, it prepares nothing yet.
+            attempt.prepared_from, is_queued = now, True
         is_judged |= idle.judge(attempt, samples, now=now)
+        if is_due(attempt):
+            prolong_soon(attempt.task_id)
         changed.append(attempt)
     if changed:
         fields = ["acked_at", "updated_at", "elapsed_ms", "progress", "phase", *(idle.FIELDS if is_judged else ())]
+        fields += ["prepared_from"] if is_queued else []
         Attempt.objects.open().bulk_update(changed, fields)
     if said := [point for point in points if point is not None]:
         curves.keep_points(said)
@@ -270,6 +281,7 @@ def _assignment(
         max_artifacts=settings.MAX_ARTIFACTS,
         max_file_bytes=settings.MAX_FILE_MIB * 1024 * 1024,
         checkpoint_seconds=settings.CHECKPOINT_SECONDS,
+        open_ended=task.is_open_ended,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import IO, TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from accounts.models import Account
 from gaas.lib.errors import DomainError, NotAllowed
 from gaas.lib.retry import retried
 from gpus.agent import names
+from tasks.choices import FileStatus
 from tasks.models import Upload
 from tasks.services import files
 from tasks.services.plan import may_spend
@@ -74,10 +76,28 @@ def send_upload(upload: Upload, *, offset: int, stream: IO[bytes], length: int, 
     return upload.file.received
 
 
-def complete_upload(upload: Upload, *, sha256: str, by: User, now: datetime) -> None:
-    """Make an upload whole, so that tasks may use it. Raises FileIncomplete, WrongHash and NotAllowed."""
+def digest_upload(upload: Upload, *, by: User, still: Callable[[], None]) -> str:
+    """Count the digest that `complete_upload` wants, ahead of a transaction; "" where it wants none. Raises NotAllowed.
+
+    Once all its bytes are here nothing adds to them, so that what was counted stays true.
+    """
     _check_may_change(upload, by)
-    files.complete(upload.file, sha256=sha256, keep_seconds=settings.UPLOAD_KEEP_SECONDS, now=now)
+    file = upload.file
+    if file.status != FileStatus.OPEN or file.received < file.size:
+        return ""
+    return files.digest_of(file, still=still)
+
+
+def complete_upload(upload: Upload, *, sha256: str, digest: str | None = None, by: User, now: datetime) -> None:
+    """Make an upload whole, so that tasks may use it. Raises FileIncomplete, WrongHash and NotAllowed.
+
+    `digest` is what `digest_upload` gave, and None where no transaction is open and it may be counted here.
+    """
+    _check_may_change(upload, by)
+    file = upload.file
+    if digest == "" and file.status == FileStatus.OPEN and file.received == file.size:
+        raise files.FileIncomplete("The last bytes came after this was asked. Ask again, with a new key.", attr="size")
+    files.complete(file, sha256=sha256, digest=digest or "", keep_seconds=settings.UPLOAD_KEEP_SECONDS, now=now)
 
 
 def delete_upload(upload: Upload, *, by: User, now: datetime) -> None:

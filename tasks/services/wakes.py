@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F
@@ -19,6 +21,17 @@ def schedule_soon() -> None:
     queue for one row. A process that dies between leaves an APPROVED row, which the next sweep finds.
     """
     transaction.on_commit(_ask, robust=True)
+
+
+def prolong_soon(task_id: UUID) -> None:
+    """Ask for a task that goes on to be prolonged; the sweep finds it where this is lost."""
+    transaction.on_commit(partial(_ask_to_prolong, task_id), robust=True)
+
+
+def _ask_to_prolong(task_id: UUID) -> None:
+    from tasks.actors import prolong
+
+    prolong.send(task_id=str(task_id))
 
 
 def _ask() -> None:

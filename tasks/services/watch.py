@@ -12,7 +12,9 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Max, OuterRef, Subquery
+from django.db.models.functions import Now
 
+from accounts.models import ApiKey, User
 from gaas.lib.errors import DomainError
 from tasks.choices import OPEN, TERMINAL, TaskStatus
 from tasks.models import Attempt, Task, TaskEvent
@@ -22,6 +24,9 @@ from tasks.services.logs import read_log
 
 EVENTS = 200
 TAIL_BYTES = 16 * 1024
+
+# Who watches what: a task, a user, and the API key by which they asked for the address, if by one.
+Right = tuple[UUID, UUID, UUID | None]
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,28 @@ def events_after(task_id: UUID, event_id: UUID | None) -> list[TaskEvent]:
     """Give what happened to a task since an event, the oldest first."""
     events = TaskEvent.objects.filter(task_id=task_id).order_by("id")
     return list((events.filter(id__gt=event_id) if event_id else events)[:EVENTS])
+
+
+def seen_still(rights: Collection[Right]) -> set[Right]:
+    """Keep the rights of which the user, still active, sees the task, and the key, if by one, is still good.
+
+    A few queries for each user, and one for all keys.
+    """
+    wanted: dict[UUID, dict[UUID | None, set[UUID]]] = {}
+    for task_id, user_id, key_id in rights:
+        wanted.setdefault(user_id, {}).setdefault(key_id, set()).add(task_id)
+    named = {key_id for _, _, key_id in rights if key_id is not None}
+    live = ApiKey.objects.live(now=Now()).filter(pk__in=named).select_related("account") if named else ()
+    keys = {key.pk: key for key in live}
+    seen = set()
+    for user in User.objects.filter(pk__in=wanted, is_active=True):
+        for key_id, task_ids in wanted[user.pk].items():
+            user.through = keys.get(key_id) if key_id is not None else None
+            if key_id is not None and (user.through is None or user.through.user_id != user.pk):
+                continue
+            tasks = Task.objects.visible_to(user).filter(pk__in=task_ids)
+            seen |= {(task_id, user.pk, key_id) for task_id in tasks.values_list("pk", flat=True)}
+    return seen
 
 
 def last_changes(task_ids: Collection[UUID]) -> Iterable[tuple[UUID, tuple[datetime, datetime | None]]]:

@@ -58,6 +58,7 @@ class TestOffer:
             "secrets": {},
             "gpu_uuids": [gpu.uuid],
             "limit_ms": 2 * HOUR,
+            "open_ended": False,
             "grace_ms": 10_000,
             "log_offset": 0,
             "registry": None,

@@ -59,7 +59,6 @@ class TestHours:
             '"0x10"',
             "true",
             "false",
-            "null",
             "[]",
             '["2"]',
             "{}",

@@ -30,6 +30,7 @@ class TestScript:
             ({"command": ["true"]}, "process"),
             ({"script": "echo ok\n"}, "process"),
             ({"command": ["true"], "image": "python:3.11"}, "container"),
+            ({"command": ["true"], "image": "python:3.11", "serve": True}, "container"),
             ({"command": ["true"], "image": "ghcr.io:5000/a-b/c__d:v1.2"}, "container"),
         ],
     )

@@ -75,6 +75,12 @@ class TestWhoMay:
 
         refused(retry(api(bob), task), 403, "permission_denied")
 
+    def test_who_may_not_is_told_so_whatever_its_state(self, alice, bob, dana, lab, api):
+        from accounts.services import grant_hours
+
+        grant_hours(account=lab, gpu_ms=5 * HOUR, by=dana, reason="start", key="grant:lab")
+        refused(retry(api(bob), a_task(alice, account=lab)), 403, "permission_denied")
+
     def test_staff_who_only_sees_it_may_not(self, ended, dana, api):
         refused(retry(api(dana), ended), 403, "permission_denied")
 

@@ -8,10 +8,22 @@ import pytest
 
 from accounts.ledger.models import Hold
 from gaas.lib import clock
+from gaas.lib.errors import DomainError
 from gpus.models import Host
 from tasks import services
 from tasks.models import Attempt, AttemptGPU, Scheduler, Task
-from tasks.tests.rig import HOUR, Rig, a_task, an_approved_task, has_run_for, hours_of, offered_to, running_on
+from tasks.tests.rig import (
+    HOUR,
+    Rig,
+    a_task,
+    an_approved_task,
+    has_run_for,
+    hours_of,
+    offered_to,
+    running_on,
+    top_up,
+    wallet_of,
+)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sound_books")]
 
@@ -64,6 +76,33 @@ class TestOffers:
         assert Attempt.objects.get().status == "OFFERED"
         services.sweep(now=now + timedelta(seconds=65))
         assert Attempt.objects.get().status == "REFUSED"
+
+    def test_what_waits_in_the_queue_of_a_cluster_has_longer(self, rig, alice, dana):
+        an_approved_task(alice, dana)
+        offer = offered_to(rig)
+        rig.held[offer["id"]] |= {"phase": {"text": "waits for Resources", "queued": True}}
+        began = clock.now()
+        rig.sync()
+        Attempt.objects.update(prepared_from=began - timedelta(seconds=1_700))
+        rig.sync()
+        Host.objects.update(lease_expires_at=began + timedelta(days=2))
+        sweep(after=300)
+        assert Attempt.objects.get().status == "PREPARING"
+
+        # Out of the queue the limit of a preparation runs from there.
+        sweep(after=1_900)
+        assert Attempt.objects.get().failure_code == "preparation_too_long"
+
+    def test_no_queue_is_waited_in_for_ever(self, rig, alice, dana, settings):
+        settings.QUEUED_SECONDS = 3_600
+        an_approved_task(alice, dana)
+        offer = offered_to(rig)
+        rig.held[offer["id"]] |= {"phase": {"text": "waits for Resources", "queued": True}}
+        rig.sync()
+        Attempt.objects.update(offered_at=clock.now() - timedelta(seconds=3_601))
+        rig.sync()
+        sweep()
+        assert Attempt.objects.get().failure_code == "preparation_too_long"
 
     def test_a_preparation_has_its_limit(self, rig, alice, dana):
         task = an_approved_task(alice, dana)
@@ -207,10 +246,14 @@ class TestGap:
 
 
 class TestExpiry:
-    def test_a_task_that_nobody_approved_in_time_expires(self, alice):
-        task = a_task(alice, max_wait_ms=HOUR)
+    @pytest.mark.parametrize("funding", ["quota", "wallet"])
+    def test_case_55_approval_lapses_and_the_hold_is_released(self, alice, olga, dana, funding):
+        Rig(olga.personal_account, price_per_hour=1_000_000)
+        top_up(alice.personal_account, 9_000_000)
+        task = a_task(alice, max_wait_ms=HOUR, funding=funding)
         sweep(after=3_599)
         assert Task.objects.get().status == "PENDING"
+        assert (Hold.objects.get().state, Hold.objects.get().amount > 0) == ("open", True)
 
         sweep(after=3_601)
 
@@ -218,7 +261,11 @@ class TestExpiry:
         assert task.status == "EXPIRED"
         assert task.approval_steps.get().status == "VOID"
         assert "waited for an approval" in task.events.order_by("-id").first().reason
+        assert Hold.objects.get().state == "released"
         assert hours_of(alice.personal_account) == (10 * HOUR, 0)
+        assert wallet_of(alice.personal_account) == (9_000_000, 0)
+        with pytest.raises(DomainError):
+            services.approve(task, by=dana, now=clock.now())
 
     def test_a_task_that_found_no_gpu_in_time_expires(self, alice, dana):
         task = an_approved_task(alice, dana, max_wait_ms=HOUR)
