@@ -7,6 +7,7 @@ started.json      the program was started, or was about to be; nobody starts it 
 log               what it wrote, both streams, cut at the limit
 progress.json     the last progress line
 stop              why and how to end it; written by the agent
+more              how many milliseconds the server has added to its limit since the start
 container.json    a container was made, or was about to be; its first process once it runs
 exit.json         how it ended
 elapsed           milliseconds it has run, where another machine runs it
@@ -43,8 +44,7 @@ class UnsafeId(ValueError):
 class Order(Body):
     """What the supervisor needs beyond the assignment. Times are on the boot clock."""
 
-    permitted_at: float
-    limit_ms: int
+    limit_ms: int  # from the program's start, as its elapsed time
     lease_path: str
     bubblewrap: str = ""  # empty: no sandbox
     ro_binds: list[str] = field(default_factory=list)
@@ -232,6 +232,19 @@ class Attempt:
         if asked is None or not isinstance(asked.get("grace_ms"), int) or not isinstance(asked.get("reason"), str):
             return None
         return asked
+
+    # -- going on
+
+    def prolong(self, limit_ms: int) -> None:
+        """Note that the server gives it more time than it was assigned with; never less than before."""
+        more = limit_ms - self.assignment.limit_ms
+        if more > 0 and more > self.more_ms():
+            with contextlib.suppress(FileNotFoundError):
+                self._write("more", {"ms": more})
+
+    def more_ms(self) -> int:
+        found = (durable.read_json(self.folder / "more") or {}).get("ms")
+        return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else 0
 
     # -- log
 

@@ -7,12 +7,13 @@ import os
 import threading
 from pathlib import Path
 
-from . import executors, facts
+from . import facts
 from .backoff import Backoff
 from .client import Client, Unreachable
 from .config import Config
 from .protocol import PROTOCOL, JoinRequest
 from .state import Credential, State
+from .usable import FIRST_SECONDS, Usable
 
 log = logging.getLogger("gaas.agent")
 
@@ -36,9 +37,9 @@ def join(config: Config, state: State, token: str, *, is_sandboxed: bool, closin
     """
     client = Client(config.server, ca_file=config.ca_file)
     backoff = Backoff(config.backoff_base_seconds, config.backoff_cap_seconds)
-    request = JoinRequest(
-        PROTOCOL, token, facts.host_facts(is_sandboxed=is_sandboxed, executors=executors.usable(config))
-    )
+    usable = Usable(config, changed=lambda: None)
+    usable.ask(FIRST_SECONDS)
+    request = JoinRequest(PROTOCOL, token, facts.host_facts(is_sandboxed=is_sandboxed, executors=usable.names()))
     try:
         while True:
             try:

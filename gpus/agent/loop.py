@@ -20,6 +20,7 @@ from .protocol import HOST_REVOKED, PROTOCOL, Assignment, Stop, SyncAnswer, Sync
 from .relays import Relays
 from .runner import Runner
 from .state import SEQ_BLOCK, State
+from .usable import FIRST_SECONDS, Usable
 from .verdict import AGENT_STOPPED
 
 log = logging.getLogger("gaas.agent")
@@ -51,7 +52,8 @@ class Agent:
         self.closing = threading.Event()
         self.exit_code = EXIT_OK
         self.executors = {name: executors.executor_class(name)(self) for name in executors.names()}
-        self.usable = executors.usable(config)
+        self.usable = Usable(config, self.alarm.ring)
+        self.usable.ask(FIRST_SECONDS)
         self.devices = self._find_devices()
         self.runners: dict[str, Runner] = {}
         self.timers = Timers()
@@ -214,7 +216,7 @@ class Agent:
             seq=seq,
             boot_id=self.boot_id,
             clock=datetime.datetime.now(datetime.UTC).isoformat(),
-            facts=facts.host_facts(is_sandboxed=bool(self.bubblewrap), executors=self.usable),
+            facts=facts.host_facts(is_sandboxed=bool(self.bubblewrap), executors=self.usable.names()),
             gpus=self.devices.gpus,
             attempts=[attempt for _, attempt in held],
             metrics=self._sample(),
@@ -265,7 +267,7 @@ class Agent:
         if time.monotonic() - self._inventory_at >= INVENTORY_SECONDS:
             self._inventory_at = time.monotonic()
             self.devices = self._find_devices()
-            self.usable = executors.usable(self.config)
+            self.usable.ask()
 
     def _find_devices(self) -> devices.Devices:
         own = (executor.devices() for executor in self.executors.values())
@@ -307,6 +309,8 @@ class Agent:
         if runner is not None:
             if runner.attempt.epoch != assignment.epoch:
                 runner.discard("a newer epoch was assigned")
+            else:
+                runner.attempt.prolong(assignment.limit_ms)
             return
         if (assignment.id, assignment.epoch) in self._ended:
             return

@@ -41,10 +41,13 @@ class Phase:
     def __init__(self, attempt: Attempt, pause: Callable[[float], None], told: Callable[[dict | None], None]):
         self._attempt, self._pause, self._told = attempt, pause, told
 
-    def say(self, text: str, percent: float | None = None) -> None:
-        """Report one short line, with a percentage where there is one; the server shows the latest."""
+    def say(self, text: str, percent: float | None = None, *, queued: bool = False) -> None:
+        """Report one short line, with a percentage where there is one; the server shows the latest.
+
+        `queued`: it waits in a queue that is not this host's own, so the limit for preparations does not run.
+        """
         percent = None if percent is None else int(min(100.0, max(0.0, percent)))
-        self._told({"text": text[:MAX_TEXT], "percent": percent})
+        self._told({"text": text[:MAX_TEXT], "percent": percent} | ({"queued": True} if queued else {}))
 
     def pause(self, seconds: float) -> None:
         self._pause(seconds)

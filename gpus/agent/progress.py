@@ -51,17 +51,29 @@ class Reader:
 
     def feed(self, chunk: bytes) -> dict[str, Any] | None:
         """Take a chunk and answer the last valid progress in it, if any."""
-        latest = None
-        *lines, rest = (self._rest + chunk).split(b"\n")
-        for number, line in enumerate(lines):
-            if number == 0 and self._skipping:
-                self._skipping = False
-                continue
-            if line.startswith(PREFIX):
-                latest = parse(line[len(PREFIX) :]) or latest
-            elif self._bare:
-                latest = parse(line) or latest
-        if (self._skipping and not lines) or len(rest) > MAX_LINE_BYTES:
+        data = self._rest + chunk
+        begin, end = 0, data.rfind(b"\n")
+        if self._skipping and end != -1:
+            self._skipping, begin = False, data.index(b"\n") + 1
+        rest = data[end + 1 :]
+        if self._skipping or len(rest) > MAX_LINE_BYTES:
             self._skipping, rest = True, b""
         self._rest = rest
-        return latest
+        return self._last(data, begin, end)
+
+    def _last(self, data: bytes, begin: int, end: int) -> dict[str, Any] | None:
+        """Look from the last line to the first: a program may write a hundred thousand between two looks."""
+        # Where nothing else counts, from one prefix to the next: a flood of short lines takes no step for each.
+        before = b"\n" if self._bare else b"\n" + PREFIX
+        while begin < end:
+            at = max(data.rfind(before, begin, end) + 1, begin)
+            stop = data.find(b"\n", at, end + 1)
+            line = data[at:stop]
+            if line.startswith(PREFIX):
+                line = line[len(PREFIX) :]
+            elif not self._bare:
+                return None
+            if (found := parse(line)) is not None:
+                return found
+            end = at - 1
+        return None

@@ -181,7 +181,7 @@ class FileToFetch(Body):
 
 @dataclass
 class Assignment(Body):
-    """An attempt that should run here. `limit_ms` counts from the permission of `start`."""
+    """An attempt that should run here. `limit_ms` counts from the start of its program, as `elapsed_ms` does."""
 
     id: str
     epoch: int
@@ -204,6 +204,7 @@ class Assignment(Body):
     max_artifacts: int = 1000
     max_file_bytes: int = 20 * 1024**3
     checkpoint_seconds: float = 300
+    open_ended: bool = False  # `limit_ms` grows from answer to answer while it is paid for
 
     @property
     def whole_env(self) -> dict[str, str]:

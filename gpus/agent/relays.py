@@ -49,6 +49,7 @@ log = logging.getLogger("gaas.agent")
 FOLDER, SOCKET = "serve", "http"
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 600.0
+SELDOM_WITH_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 MOST_PARTS = WINDOW // 256  # parts may be small
 
 
@@ -221,14 +222,18 @@ class Exchange(threading.Thread):
         for name, value in headers:
             if name.lower() != "host":
                 http_.putheader(name, value)
-        chunked = not sized and head["method"] not in ("GET", "HEAD", "DELETE", "OPTIONS")
+        # These seldom have a body, and a program may refuse one that is announced and empty: its end comes at once.
+        part = self._body.get() if head["method"] in SELDOM_WITH_BODY else b""
+        chunked = not sized and part is not None
         if chunked:
             http_.putheader("Transfer-Encoding", "chunked")
         http_.putheader("Connection", "close")
         http_.endheaders()
-        while (part := self._body.get()) is not None:
-            http_.send(b"%x\r\n%s\r\n" % (len(part), part) if chunked else part)
-            self._tell(credit(self.id, len(part)))
+        while part is not None:
+            if part:
+                http_.send(b"%x\r\n%s\r\n" % (len(part), part) if chunked else part)
+                self._tell(credit(self.id, len(part)))
+            part = self._body.get()
         if self._is_cancelled:
             return
         if chunked:

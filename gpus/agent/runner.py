@@ -10,11 +10,10 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from . import checkpoints, clock, durable, inputs, outputs
+from . import checkpoints, durable, inputs, outputs
 from .attempt import Attempt, Exit
 from .backoff import Backoff
 from .client import LeaseLost, Refused, Unreachable
-from .executors import Permit
 from .logs import LogShipper
 from .phase import Closing, Discarded, Phase, Stopped, Unprepared
 from .protocol import (
@@ -212,7 +211,6 @@ class Runner(threading.Thread):
             if not self.agent.has_lease():
                 self._pause(TICK_SECONDS)
                 continue
-            asked_at = clock.boottime()
             request = StartRequest(self.attempt.epoch, self.agent.session, self.agent.state.last_seq)
             try:
                 limit_ms = self.agent.client.start(self.attempt.id, request).limit_ms
@@ -229,7 +227,7 @@ class Runner(threading.Thread):
             self.backoff.reset()
             self._launches += 1
             assert self.executor is not None  # noqa: S101
-            self.executor.launch(self.attempt, Permit(asked_at, limit_ms))
+            self.executor.launch(self.attempt, limit_ms)
             log.info("%s: started (%s)", self.attempt, self.attempt.assignment.title[:80])
             if "serve" in self.attempt.assignment.payload:
                 self.agent.alarm.ring()  # the next sync names its relay

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import selectors
 import signal
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ from . import clock, durable, progress
 from .logfile import LogFile
 from .masking import Masker, spellings
 
-CHUNK = 64 * 1024
+CHUNK = 1024 * 1024
+# A flood is taken in large pieces: who goes before all others would else be woken for each line.
+REST_SECONDS = 0.002
 MAX_STATUS_BYTES = 8192
 
 
@@ -29,6 +33,8 @@ class Streams:
     def __init__(self, log: LogFile, progress_path: Path, on_loss: Callable[[str], None], secrets: Iterable[str] = ()):
         self._log, self._progress_path, self._on_loss = log, progress_path, on_loss
         self._output, self.output_end = os.pipe()
+        with contextlib.suppress(OSError):  # beyond what this user's pipes may hold in all
+            fcntl.fcntl(self._output, fcntl.F_SETPIPE_SZ, CHUNK)
         side, self.progress_end = os.pipe()
         self._woken, wake = os.pipe()
         os.set_blocking(wake, False)
@@ -42,6 +48,7 @@ class Streams:
         self._progress: dict | None = None
         self._progress_at = 0.0
         self._open: set[int] = set()
+        self._waited_at = 0.0
         self._selector = selectors.DefaultSelector()
         for fd in (self._output, side, self._woken):
             self._watch(fd)
@@ -61,7 +68,12 @@ class Streams:
 
     def wait(self, seconds: float) -> None:
         """Wait until there is something to read or a signal came, and take it in."""
-        for key, _ in self._selector.select(seconds):
+        ready = self._selector.select(seconds)
+        began = time.monotonic()
+        if began - self._waited_at < REST_SECONDS:
+            time.sleep(REST_SECONDS)
+        self._waited_at = began
+        for key, _ in ready:
             self._read(key.fd)
 
     def drain(self) -> None:

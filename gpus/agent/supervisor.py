@@ -51,7 +51,8 @@ class Supervisor:
     def __init__(self, attempt: Attempt, order: Order):
         self.attempt, self.order = attempt, order
         self.assignment = attempt.assignment
-        self.deadline = order.permitted_at + order.limit_ms / 1000
+        # Counted from the start, by the clock that tells `elapsed_ms`: what timed out had all of its limit.
+        self.deadline = float("inf")
         self.memory_limit = order.memory_mib << 20
         self.verdict: Verdict | None = None
         self.kill_at: float | None = None
@@ -72,6 +73,7 @@ class Supervisor:
         secrets = self.assignment.secrets.values()
         self.streams = Streams(log, self.attempt.folder / "progress.json", self._log_is_lost, secrets)
         self.started_at = clock.boottime()
+        self.deadline = self.started_at + self.order.limit_ms / 1000
         # From here on nobody may start this attempt again, even if this process dies before the exec.
         durable.write_json(
             self.attempt.folder / "started.json",
@@ -93,7 +95,7 @@ class Supervisor:
         return self._conclude()
 
     def _not_to_start(self) -> Exit | None:
-        """End before the start what was stopped, is out of time or lost its lease since the permission."""
+        """End before the start what was stopped or lost its lease since the permission."""
         verdict = self._due_verdict()
         if verdict is None:
             return None
@@ -190,7 +192,7 @@ class Supervisor:
             return stopped(asked["reason"], asked["grace_ms"])
         if self._host_goes_down:
             return Verdict(FAILED, FAULT_HOST, "host_shutdown", "The host goes down and ended the program.", grace_ms)
-        if now >= self.deadline:
+        if now >= self.deadline + self.attempt.more_ms() / 1000:
             detail = f"The time limit of {self.order.limit_ms / 1000:g} s was reached."
             return Verdict(TIMED_OUT, FAULT_USER, "time_limit", detail, grace_ms)
         if now >= self._fenced_at(now):

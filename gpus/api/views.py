@@ -10,7 +10,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import mixins, status, viewsets
 from rest_framework.decorators import action
-from rest_framework.exceptions import ErrorDetail, PermissionDenied, ValidationError
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -61,11 +61,6 @@ class _Base(
     def show(self, pk: Any) -> Response:
         """Answer with the row read anew, whoever else changed it meanwhile."""
         return Response(self.get_serializer(self.get_queryset().get(pk=pk)).data)
-
-    def body(self, serializer_class: Any) -> dict[str, Any]:
-        serializer = serializer_class(data=self.request.data)
-        serializer.is_valid(raise_exception=True)
-        return dict(serializer.validated_data)
 
     def call(self, verb: str) -> Response:
         """Call a verb of the row with the body's reason."""
@@ -222,9 +217,7 @@ class HostViewSet(_Base):
         user: Any = self.request.user
         if asked is None and user.bound_to is None:
             return user.personal_account
-        account = Account.objects.visible_to(user).filter(pk=asked or user.bound_to.pk).first()
-        if account is None:
-            raise ValidationError({"account": [ErrorDetail("There is no such account.", code="does_not_exist")]})
+        account: Account = Account.objects.visible_to(user).named(asked, by=user)
         if not Host(account=account).may_be_run_by(user):
             raise PermissionDenied(RunsIt.message)
         return account

@@ -90,6 +90,41 @@ class Migration(migrations.Migration):
                 "verbose_name": "host",
                 "ordering": ["-id"],
                 "abstract": False,
+                "indexes": [
+                    models.Index(fields=["account", "-id"], name="host_account"),
+                    models.Index(fields=["status", "-id"], name="host_status"),
+                    models.Index(
+                        condition=models.Q(("status__in", ["ACTIVE", "DRAINING", "MAINTENANCE"])),
+                        fields=["lease_expires_at"],
+                        name="host_lease",
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("secret_hash", ""), _negated=True),
+                        fields=("secret_hash",),
+                        name="host_secret",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("join_token_hash", ""), _negated=True),
+                        fields=("join_token_hash",),
+                        name="host_join_token",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("is_local", True), models.Q(("status", "REVOKED"), _negated=True)),
+                        fields=("is_local",),
+                        name="host_one_local",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("status", "REVOKED"), _negated=True),
+                            models.Q(("join_token_hash", ""), ("secret_hash", "")),
+                            _connector="OR",
+                        ),
+                        name="host_revoked_has_no_secret",
+                    ),
+                    models.CheckConstraint(condition=models.Q(("seq__gte", 0)), name="host_seq_counts_up"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -164,94 +199,27 @@ class Migration(migrations.Migration):
                 "ordering": ["-id"],
                 "permissions": [("list_gpu", "Can list a GPU for the first time")],
                 "abstract": False,
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("is_present", True), ("status", "LISTED")),
+                        fields=["host", "index"],
+                        name="gpu_listed",
+                    ),
+                    models.Index(fields=["status", "-id"], name="gpu_status"),
+                    models.Index(fields=["model", "-id"], name="gpu_model"),
+                    models.Index(fields=["host", "-id"], name="gpu_host"),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("price_per_hour__gte", 0)), name="gpu_price_not_negative"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("status__in", ["UNLISTED", "RETIRED"]), ("first_listed_at__isnull", False), _connector="OR"
+                        ),
+                        name="gpu_on_show_was_listed",
+                    ),
+                ],
             },
-        ),
-        migrations.AddIndex(
-            model_name="host",
-            index=models.Index(fields=["account", "-id"], name="host_account"),
-        ),
-        migrations.AddIndex(
-            model_name="host",
-            index=models.Index(fields=["status", "-id"], name="host_status"),
-        ),
-        migrations.AddIndex(
-            model_name="host",
-            index=models.Index(
-                condition=models.Q(("status__in", ["ACTIVE", "DRAINING", "MAINTENANCE"])),
-                fields=["lease_expires_at"],
-                name="host_lease",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="host",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("secret_hash", ""), _negated=True), fields=("secret_hash",), name="host_secret"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="host",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("join_token_hash", ""), _negated=True),
-                fields=("join_token_hash",),
-                name="host_join_token",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="host",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("is_local", True), models.Q(("status", "REVOKED"), _negated=True)),
-                fields=("is_local",),
-                name="host_one_local",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="host",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("status", "REVOKED"), _negated=True),
-                    models.Q(("join_token_hash", ""), ("secret_hash", "")),
-                    _connector="OR",
-                ),
-                name="host_revoked_has_no_secret",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="host",
-            constraint=models.CheckConstraint(condition=models.Q(("seq__gte", 0)), name="host_seq_counts_up"),
-        ),
-        migrations.AddIndex(
-            model_name="gpu",
-            index=models.Index(
-                condition=models.Q(("is_present", True), ("status", "LISTED")),
-                fields=["host", "index"],
-                name="gpu_listed",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="gpu",
-            index=models.Index(fields=["status", "-id"], name="gpu_status"),
-        ),
-        migrations.AddIndex(
-            model_name="gpu",
-            index=models.Index(fields=["model", "-id"], name="gpu_model"),
-        ),
-        migrations.AddIndex(
-            model_name="gpu",
-            index=models.Index(fields=["host", "-id"], name="gpu_host"),
-        ),
-        migrations.AddConstraint(
-            model_name="gpu",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("price_per_hour__gte", 0)), name="gpu_price_not_negative"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="gpu",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("status__in", ["UNLISTED", "RETIRED"]), ("first_listed_at__isnull", False), _connector="OR"
-                ),
-                name="gpu_on_show_was_listed",
-            ),
         ),
     ]

@@ -27,6 +27,9 @@ class Migration(migrations.Migration):
             ],
             options={
                 "verbose_name": "GPU sample",
+                "indexes": [
+                    models.Index(fields=["step", "at"], name="gpu_sample_age"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -45,6 +48,15 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "days of hosts",
                 "ordering": ["-id"],
                 "abstract": False,
+                "indexes": [
+                    models.Index(fields=["-counted_at"], name="host_day_counted"),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("up_minutes__lte", models.F("counted_minutes"))),
+                        name="host_day_up_is_counted",
+                    ),
+                ],
             },
         ),
         migrations.RemoveConstraint(
@@ -168,26 +180,12 @@ class Migration(migrations.Migration):
                 editable=False, on_delete=django.db.models.deletion.CASCADE, related_name="days", to="gpus.host"
             ),
         ),
-        migrations.AddIndex(
-            model_name="gpusample",
-            index=models.Index(fields=["step", "at"], name="gpu_sample_age"),
-        ),
         migrations.AddConstraint(
             model_name="gpusample",
             constraint=models.UniqueConstraint(fields=("gpu", "at", "step"), name="gpu_sample_once"),
         ),
-        migrations.AddIndex(
-            model_name="hostday",
-            index=models.Index(fields=["-counted_at"], name="host_day_counted"),
-        ),
         migrations.AddConstraint(
             model_name="hostday",
             constraint=models.UniqueConstraint(fields=("host", "day"), name="host_day_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="hostday",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("up_minutes__lte", models.F("counted_minutes"))), name="host_day_up_is_counted"
-            ),
         ),
     ]

@@ -8,8 +8,8 @@ from typing import Any
 from django import forms
 from rest_framework.exceptions import ValidationError as Refused
 
-from accounts.pages.board import VerbForm
-from accounts.pages.fields import RuledField, read
+from gaas.lib.pages.board import VerbForm
+from gaas.lib.pages.fields import RuledField, read
 from gaas.lib.rest.fields import TextField, UsdField
 from gpus import windows
 from gpus.choices import Visibility

@@ -12,10 +12,9 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 
 from accounts.models import Account
-from accounts.pages.board import Board
-from accounts.pages.family import page_of
 from gaas.lib import clock
 from gaas.lib.errors import NotAllowed, NotFound
+from gaas.lib.pages.board import Board, page_of
 from gpus import services, windows
 from gpus.choices import Availability, GPUStatus, HostStatus
 from gpus.looks import charts_of

@@ -27,7 +27,7 @@ def note_failure(
         return
     why = f"It failed {in_a_row} times in a row and gets no more work. The last time: {sentence}"
     host.drain_for(why, now=now)
-    tell_owners(host=host, trouble=failing(why), key=f"failing:{now.isoformat()}")
+    tell_owners(host=host, trouble=failing(why), key=f"failing:{now.isoformat()}", now=now)
 
 
 def note_success(host: Host) -> None:

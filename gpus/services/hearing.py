@@ -201,7 +201,7 @@ def _alarms(host: Host, report: SyncReport, now: datetime) -> Iterator[None]:
                     "hostname": report.facts.hostname,
                 }
                 record(action="host.session_conflict", obj=host, by=None, after=intruder, now=now)
-                tell_owners(host=host, trouble=two_agents(now), key=f"conflict:{now:%Y-%m-%d}")
+                tell_owners(host=host, trouble=two_agents(now), key=f"conflict:{now:%Y-%m-%d}", now=now)
         raise
     except GpuOfAnotherHost as refused:
         with transaction.atomic():

@@ -13,6 +13,8 @@ from gpus.models import GPU, Host, HostDay
 from gpus.services.samples import thin_samples
 
 DAYS = 30
+# A statement of a month that just ended counts all of its days.
+KEPT_DAYS = 62
 # A host begins with ten good minutes: one bad first minute makes nobody unreliable.
 HEAD_START = 10
 # Longer without a count, and the platform itself was away: hosts could not be heard and are not blamed.
@@ -59,9 +61,9 @@ def count_minute(*, now: datetime) -> int:
 
 
 def score_hosts(*, now: datetime) -> None:
-    """Write every host's score of the last thirty days, and forget days before them."""
+    """Write every host's score of the last thirty days, and forget days that no statement will count any more."""
     since = now.date() - timedelta(days=DAYS - 1)
-    HostDay.objects.filter(day__lt=since - timedelta(days=1)).delete()
+    HostDay.objects.filter(day__lt=now.date() - timedelta(days=KEPT_DAYS)).delete()
     sums = (
         HostDay.objects.filter(host=OuterRef("pk"), day__gte=since)
         .order_by()

@@ -103,21 +103,21 @@ class TestGathering:
             sizes.append(len(beats))
             if len(sizes) == 1:
                 first_is_in.set()
-                go_on.wait(10)
+                go_on.wait(60)
             return write_beats(beats)
 
         monkeypatch.setattr("gpus.services.heartbeats.write_beats", watched)
         results: list[bool] = []
         threads = [_thread(lambda host=host: results.append(heartbeats.renew(beat(host, 3)))) for host in hosts]  # type: ignore[misc]
         threads[0].start()
-        first_is_in.wait(10)
+        assert first_is_in.wait(60)
         for thread in threads[1:]:
             thread.start()
         while len(heartbeats._queue) < 4:
             go_on.wait(0.01)
         go_on.set()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
         assert (sizes, results) == ([1, 4], [True] * 5)
         assert set(Host.objects.values_list("seq", flat=True)) == {3}
 

@@ -90,7 +90,7 @@ class TestScore:
 
     def test_thirty_days_count(self, host):
         today = NOON.date()
-        for ago, up in ((0, 700), (29, 1440), (30, 0), (40, 0)):
+        for ago, up in ((0, 700), (29, 1440), (30, 0), (63, 0)):
             day = today - timedelta(days=ago)
             HostDay.objects.create(host=host, day=day, up_minutes=up, counted_minutes=1440, counted_at=NOON)
 

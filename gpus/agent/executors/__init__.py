@@ -50,14 +50,6 @@ class Finding:
     mend: str = ""
 
 
-@dataclass(frozen=True)
-class Permit:
-    """The server's permission to run. `at` is the moment before it was asked for, on the boot clock."""
-
-    at: float
-    limit_ms: int
-
-
 class Executor:
     """Run attempts in one way. A constructor must not fail or wait: it is called on hosts that cannot use it too."""
 
@@ -68,7 +60,7 @@ class Executor:
 
     @classmethod
     def unusable(cls, config: Config) -> str | None:
-        """Say in a sentence why this host cannot run attempts in this way; None when it can. Called by the loop."""
+        """Say in a sentence why this host cannot run attempts in this way; None when it can. May take half a minute."""
         raise NotImplementedError
 
     @classmethod
@@ -98,7 +90,7 @@ class Executor:
     def prepare(self, attempt: Attempt, phase: Phase) -> None:
         """Get what the program needs. Waits by `phase.pause`, tells by `phase.say`, raises phase.Unprepared."""
 
-    def launch(self, attempt: Attempt, permit: Permit) -> None:
+    def launch(self, attempt: Attempt, limit_ms: int) -> None:
         """Run the program, or have it run, and return at once."""
         raise NotImplementedError
 
@@ -135,8 +127,3 @@ def executor_class(name: str) -> type[Executor]:
 def program_class(name: str) -> Any:
     """Give the class of program.Program that a supervisor runs for the executor of that name."""
     return _load(_PROGRAMS[name])
-
-
-def usable(config: Config) -> list[str]:
-    """Name what this host can run attempts by."""
-    return sorted(name for name in _EXECUTORS if executor_class(name).unusable(config) is None)

@@ -16,7 +16,7 @@ from ..attempt import CONTAINER, Order
 from ..images import MISSING, POLICIES, is_reference
 from ..phase import Unprepared
 from ..protocol import FAULT_HOST
-from . import Finding, Permit, engine, payload
+from . import Finding, engine, payload
 from .engine import Engine, EngineError
 from .images import Images
 from .supervised import Supervised
@@ -165,13 +165,13 @@ class ContainerExecutor(Supervised):
                 FAULT_HOST, "container_failed", f"The container could not be made: {error.says}"
             ) from error
 
-    def order(self, attempt: Attempt, permit: Permit) -> Order:
-        order = super().order(attempt, permit)
+    def order(self, attempt: Attempt, limit_ms: int) -> Order:
+        order = super().order(attempt, limit_ms)
         order.bubblewrap, order.engine, order.container = "", self._engine().path, name_of(attempt)
         return order
 
-    def launch(self, attempt: Attempt, permit: Permit) -> None:
-        super().launch(attempt, permit)
+    def launch(self, attempt: Attempt, limit_ms: int) -> None:
+        super().launch(attempt, limit_ms)
         attempt.forget_registry()
 
     def lost(self, attempt: Attempt) -> Exit:
@@ -197,7 +197,7 @@ class ContainerExecutor(Supervised):
     def _give_folders(self, attempt: Attempt) -> None:
         """Let the container's user write where it may. The state directory around them is closed to it and to all."""
         user, group = _user()
-        for name in WRITABLE:
+        for name in _writable(attempt):
             top = attempt.folder / "box" / name
             for folder, folders, files in os.walk(top):
                 for entry in (folder, *(os.path.join(folder, part) for part in (*folders, *files))):
@@ -231,7 +231,7 @@ class ContainerExecutor(Supervised):
         env["GAAS_MEMORY_MIB"] = str(self.memory_mib(attempt))
         user, group = _user()
         is_podman = found.is_podman()
-        mounts = [_bind(attempt, name, is_writable=True) for name in WRITABLE]
+        mounts = [_bind(attempt, name, is_writable=True) for name in _writable(attempt)]
         mounts.append(_bind(attempt, "input", is_writable=False))
         init = _own_init() if is_podman else None
         if init is not None:
@@ -320,7 +320,15 @@ def _unfit(found: Engine) -> str | None:
         return "rootless Docker maps users so that a task could not write its folders"
     if "seccomp" not in options:
         return "the engine does not filter system calls (seccomp)"
+    # It says that it limits memory and processes, ignores both with a warning, and exits 0.
+    if found.is_podman() and str(info.get("CgroupVersion")) == "1" and os.stat(found.path).st_uid:
+        return "rootless Podman limits neither memory nor processes on cgroups of version 1; boot with version 2"
     return None
+
+
+def _writable(attempt: Attempt) -> tuple[str, ...]:
+    """Name the folders that the container may write; one that serves makes its socket in its own, and needs no port."""
+    return (*WRITABLE, "serve") if "serve" in attempt.assignment.payload else WRITABLE
 
 
 def _user() -> tuple[int, int]:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..loop import Agent
     from ..protocol import Assignment
-    from . import Permit
 
 log = logging.getLogger("gaas.agent")
 
@@ -87,8 +86,8 @@ class ProcessExecutor(Supervised):
         atexit.register(cgroups.leave, self.cgroups)
         atexit.register(leftovers.disown, self.cgroups)  # the last that is registered is the first that is called
 
-    def order(self, attempt: Attempt, permit: Permit) -> Order:
-        order = super().order(attempt, permit)
+    def order(self, attempt: Attempt, limit_ms: int) -> Order:
+        order = super().order(attempt, limit_ms)
         order.cgroups = self.cgroups
         return order
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .. import clock, durable
+from .. import durable
 from ..attempt import Attempt, Exit, Order
 from ..devices import Devices
 from ..phase import Closing, Unprepared
@@ -25,7 +25,7 @@ from ..slurm import batch, check, library, states
 from ..slurm.cluster import Cluster
 from ..slurm.commands import Job, SlurmAway
 from ..verdict import NODE_FAILED, stopped
-from . import Executor, Finding, Permit
+from . import Executor, Finding
 from .payload import refusal
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class SlurmExecutor(Executor):
                     raise Unprepared(FAULT_HOST, "slurm_failed", f"Its job ended before it could begin: {word[:300]}")
                 log.warning("%s: job %s was over before it began: %s", attempt, key, word)
                 return
-            phase.say(_shown(key, job))
+            phase.say(_shown(key, job), queued=job is None or job.state in states.WAITING)
             phase.pause(LOOK_SECONDS)
 
     def _drop_job(self, attempt: Attempt) -> None:
@@ -224,19 +224,17 @@ class SlurmExecutor(Executor):
                 (attempt.folder / name).unlink()
         self._watches.pop(attempt.id, None)
 
-    def launch(self, attempt: Attempt, permit: Permit) -> None:
+    def launch(self, attempt: Attempt, limit_ms: int) -> None:
         """Write the permission for the one job that waits; it begins within a moment."""
         config = self.agent.config
         ready = batch.ready_of(attempt)
         if ready is None:
             return  # its node is gone meanwhile: nobody drives it, and it is prepared again
-        spent = clock.boottime() - permit.at
         simulated = self.agent.devices.simulated_among(attempt.assignment.gpu_uuids)
         asked = attempt.assignment.payload.get("memory_mib")
         order = Order(
             memory_mib=asked if isinstance(asked, int) and not isinstance(asked, bool) and asked > 0 else 0,
-            permitted_at=0.0,
-            limit_ms=max(0, permit.limit_ms - int(spent * 1000)),
+            limit_ms=limit_ms,
             lease_path=str(self.agent.state.lease_path),
             lease_ms=max(0, int(self.agent.lease_left() * 1000)),
             bubblewrap=self.agent.bubblewrap,

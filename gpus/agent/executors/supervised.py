@@ -14,7 +14,7 @@ import psutil
 from .. import clock, durable, limits, processes
 from ..attempt import Exit, Order
 from ..protocol import FAILED, FAULT_HOST
-from . import Executor, Permit, bubblewrap
+from . import Executor, bubblewrap
 
 if TYPE_CHECKING:
     from ..attempt import Attempt
@@ -39,13 +39,12 @@ class Supervised(Executor):
             of_gpus=len(self.agent.devices.gpus),
         )
 
-    def order(self, attempt: Attempt, permit: Permit) -> Order:
+    def order(self, attempt: Attempt, limit_ms: int) -> Order:
         """Say what the supervisor needs beyond the assignment."""
         config, uuids = self.agent.config, attempt.assignment.gpu_uuids
         disk = shutil.disk_usage(attempt.folder)
         return Order(
-            permitted_at=permit.at,
-            limit_ms=permit.limit_ms,
+            limit_ms=limit_ms,
             lease_path=str(self.agent.state.lease_path),
             bubblewrap=self.agent.bubblewrap,
             ro_binds=[*bubblewrap.python_binds(), *config.extra_ro_binds],
@@ -65,9 +64,9 @@ class Supervised(Executor):
             max_files=config.max_files,
         )
 
-    def launch(self, attempt: Attempt, permit: Permit) -> None:
+    def launch(self, attempt: Attempt, limit_ms: int) -> None:
         """Start the supervisor in a session of its own, with nothing of this process's environment."""
-        durable.write_json(attempt.folder / "order.json", self.order(attempt, permit).to_wire())
+        durable.write_json(attempt.folder / "order.json", self.order(attempt, limit_ms).to_wire())
         with (attempt.folder / "supervisor.log").open("ab") as errors:
             self._supervisors[attempt.id] = subprocess.Popen(
                 [sys.executable, "-S", "-P", "-m", "gpus.agent.supervisor", str(attempt.folder)],

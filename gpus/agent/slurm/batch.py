@@ -35,7 +35,7 @@ class Shape:
     gres: str  # empty: no GPU
     gpus: int
     memory_mib: int
-    minutes: int
+    minutes: int  # 0: what the partition allows
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,17 @@ def shape(attempt: Attempt, settings: SlurmSettings, *, node: str, type_: str, g
         memory = settings.memory_mib_per_gpu * max(1, gpus)
     seconds = (attempt.assignment.limit_ms + attempt.assignment.grace_ms) / 1000 + settings.go_seconds + SPARE_SECONDS
     gres = "" if not gpus else f"gpu:{gpus}" if type_ == "gpu" else f"gpu:{type_}:{gpus}"
-    return Shape(node, gres, gpus, memory + OVERHEAD_MIB, math.ceil(seconds / 60))
+    # Nobody can prolong a job that runs: what goes on gets what its partition allows, and the supervisor ends it.
+    minutes = 0 if attempt.assignment.open_ended else math.ceil(seconds / 60)
+    return Shape(node, gres, gpus, memory + OVERHEAD_MIB, minutes)
 
 
 def options(shape: Shape, settings: SlurmSettings, *, name: str, comment: str, root: Path, attempts: int) -> list[str]:
     """Give sbatch's options. Nothing of the agent's environment goes with the job, and Slurm never starts it twice."""
     given = [f"--job-name={name}", f"--comment={comment}", f"--partition={settings.partition}"]
     given += ["--nodes=1", "--ntasks=1", f"--cpus-per-task={settings.cpus_per_gpu * max(1, shape.gpus)}"]
-    given += [f"--mem={shape.memory_mib}M", f"--time={shape.minutes}", "--no-requeue", "--export=NIL", "--chdir=/"]
+    given += [f"--mem={shape.memory_mib}M", "--no-requeue", "--export=NIL", "--chdir=/"]
+    given += [f"--time={shape.minutes}"] if shape.minutes else []
     given += [f"--output={root}/out/%j", "--open-mode=append"]
     if attempts > 1:
         given.append(f"--array=0-{attempts - 1}")

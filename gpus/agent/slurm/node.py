@@ -89,7 +89,7 @@ class Lease:
 
 
 class NodeSupervisor(Supervisor):
-    """Supervise one program on a node. `permitted_at` of its order is on this node's clock."""
+    """Supervise one program on a node, all times of which are on this node's clock."""
 
     def __init__(self, attempt: Attempt, order: Order, lease: Lease):
         super().__init__(attempt, order)
@@ -174,14 +174,13 @@ def sandbox(name: str) -> str:
     return shutil.which(name) or name
 
 
-def equipped(order: Order, given: Given, device_nodes: str, *, box: str, permitted_at: float) -> Order:
+def equipped(order: Order, given: Given, device_nodes: str, *, box: str) -> Order:
     """Lay what this node is and has over the order."""
     is_real = not order.simulated_gpus
     nodes = [device_nodes.format(index=index) for index in given.indexes] if is_real else []
     common = [node for node in ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools") if os.path.exists(node)]
     return replace(
         order,
-        permitted_at=permitted_at,
         bubblewrap=box,
         ro_binds=[*bubblewrap.python_binds(), *order.ro_binds],
         device_nodes=[*nodes, *common] if nodes else [],
@@ -212,7 +211,7 @@ def main(folder: str, seconds: str, device_nodes: str) -> int:
         return 0
     order, since = granted
     lease.grant(order.lease_ms / 1000, since=since)
-    order = equipped(order, given, device_nodes, box=box, permitted_at=since)
+    order = equipped(order, given, device_nodes, box=box)
     try:
         ended = NodeSupervisor(attempt, order, lease).run()
     except Exception as error:

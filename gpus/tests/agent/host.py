@@ -35,7 +35,7 @@ def is_running(mark: str) -> bool:
     return False
 
 
-def wait_for(condition, seconds: float = 10, what: str = "the condition") -> None:
+def wait_for(condition, seconds: float = 60, what: str = "the condition") -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}"
@@ -103,7 +103,7 @@ class Host:
     def terminate(self) -> int:
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=60)
 
     def held(self) -> list[Attempt]:
         return Attempt.load_all(self.state / "attempts") if (self.state / "attempts").is_dir() else []

@@ -132,7 +132,7 @@ class Peer:
             self.revision += 1
             self.lock.notify_all()
 
-    def until(self, condition, seconds: float = 15, what: str = "") -> None:
+    def until(self, condition, seconds: float = 60, what: str = "") -> None:
         """Wait until the condition holds; fail with what was waited for."""
         deadline = time.monotonic() + seconds
         with self.lock:
@@ -141,7 +141,7 @@ class Peer:
                 assert left > 0, f"waited {seconds} s in vain for {what or 'the condition'}"
                 self.lock.wait(min(left, 0.05))
 
-    def until_finished(self, work: Work, seconds: float = 15) -> dict:
+    def until_finished(self, work: Work, seconds: float = 60) -> dict:
         self.until(lambda: work.finish is not None, seconds, f"the end; {work.status}, log {bytes(work.log)[-500:]!r}")
         assert work.finish is not None
         return work.finish

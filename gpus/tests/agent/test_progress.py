@@ -1,4 +1,9 @@
-from gpus.agent.progress import MAX_BYTES, Reader, parse
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpus.agent.progress import MAX_BYTES, PREFIX, Reader, parse
+
+PIECES = [b"\n", b"\n\n", PREFIX, b'{"step": 1}', b'{"step": 2}', b"nonsense", b"x" * 9000, b" "]
 
 
 class TestParse:
@@ -45,3 +50,25 @@ class TestReader:
         assert len(reader._rest) < 10_000
         assert reader.feed(b'GAAS_PROGRESS {"step": 1}\n') is None  # the tail of the long line
         assert reader.feed(b'GAAS_PROGRESS {"step": 2}\n') == {"step": 2}
+
+    @given(st.lists(st.sampled_from(PIECES), max_size=30), st.integers(1, 4000), st.booleans())
+    def test_it_finds_what_a_look_at_each_line_finds(self, pieces, size, is_bare):
+        stream = b"".join(pieces)
+        last = None
+        for line in stream.split(b"\n")[:-1]:
+            if line.startswith(PREFIX) or is_bare:
+                last = parse(line.removeprefix(PREFIX)) or last
+        reader = Reader(bare=is_bare)
+        found = [reader.feed(stream[at : at + size]) for at in range(0, len(stream), size)]
+        assert next((one for one in reversed(found) if one is not None), None) == last
+
+    def test_a_flood_of_short_lines_takes_no_step_for_each(self):
+        class Counted(bytes):
+            looks = 0
+
+            def rfind(self, *args):
+                Counted.looks += 1
+                return super().rfind(*args)
+
+        assert Reader()._last(Counted(b"y\n" * 100_000), 0, 199_999) is None
+        assert Counted.looks == 1

@@ -188,7 +188,7 @@ class TestServerGone:
         host.peer.until(lambda: b"ready" in work.log)
         wait_for(lambda: is_running(this), what="the program")
         host.peer.is_silent = True
-        wait_for(lambda: not is_running(this), 6, "the fence")
+        wait_for(lambda: not is_running(this), what="the fence")
         ended = durable.read_json(host.folder_of(work) / "exit.json")
         host.peer.is_silent = False
         end = host.peer.until_finished(work)
@@ -203,7 +203,7 @@ class TestServerGone:
         host.peer.until(lambda: b"ready" in work.log)
         wait_for(lambda: is_running(this), what="the program")
         host.kill()
-        wait_for(lambda: not is_running(this), 6, "the fence")
+        wait_for(lambda: not is_running(this), what="the fence")
 
     def test_it_goes_on_through_an_outage_shorter_than_the_fence(self, host):
         host.run()
@@ -296,7 +296,7 @@ class TestRefused:
         host.run()
         host.peer.secret = None
         host.peer.wake()
-        assert host.process.wait(timeout=10) == 3
+        assert host.process.wait(timeout=60) == 3
         assert "its credential was revoked or replaced" in host.said()
 
     def test_its_programs_have_until_the_fence_when_the_secret_is_another(self, host):
@@ -306,7 +306,7 @@ class TestRefused:
         wait_for(lambda: is_running(this), what="the program")
         host.peer.secret = None
         host.peer.wake()
-        assert host.process.wait(timeout=10) == 3
+        assert host.process.wait(timeout=60) == 3
         assert is_running(this)
         assert "put the new one into" in host.said()
 
@@ -318,7 +318,7 @@ class TestRefused:
         wait_for(lambda: is_running(this), what="the program")
         host.peer.unknown_secret, host.peer.secret = "host_revoked", None
         host.peer.wake()
-        assert host.process.wait(timeout=15) == 3
+        assert host.process.wait(timeout=60) == 3
         assert not is_running(this)
         assert host.held() == []
         assert "add it as a new host" in host.said()
@@ -330,13 +330,13 @@ class TestRefused:
         wait_for(lambda: is_running(this), what="the program")
         host.kill()
         host.peer.unknown_secret, host.peer.secret = "host_revoked", None
-        assert host.start().wait(timeout=15) == 3
+        assert host.start().wait(timeout=60) == 3
         assert not is_running(this)
         assert not host.folder_of(work).exists()
 
     def test_it_ends_when_its_join_token_is_refused(self, host):
         host.peer.token = None
-        assert host.start().wait(timeout=10) == 3
+        assert host.start().wait(timeout=60) == 3
         assert "did not take the join token" in host.said()
 
     def test_it_waits_for_another_session_to_end(self, host):
@@ -361,20 +361,19 @@ class TestRefused:
         assert end["detail"] == "The server did not take result.json."
 
     def test_a_slow_log_does_not_delay_the_syncs(self, working, monkeypatch):
-        original = working.peer._logs
+        original, is_enough = working.peer._logs, []
 
         def slow(work, epoch, offset, body):
-            ends = time.monotonic() + 2
-            while (left := ends - time.monotonic()) > 0:
-                working.peer.lock.wait(left)
+            while not is_enough:
+                working.peer.lock.wait(0.1)
             return original(work, epoch, offset, body)
 
         monkeypatch.setattr(working.peer, "_logs", slow)
         work = working.peer.offer(payload={"script": "echo a"})
         working.peer.until(lambda: work.status == "RUNNING")
-        time.sleep(0.3)
         before = len(working.peer.syncs)
-        time.sleep(1.3)
-        assert len(working.peer.syncs) - before >= 2
+        working.peer.until(lambda: len(working.peer.syncs) >= before + 3)
         assert working.peer.syncs[-1]["attempts"][0]["id"] == work.assignment.id
+        assert bytes(work.log) == b""
+        is_enough.append(True)
         working.peer.until_finished(work)

@@ -170,7 +170,7 @@ class TestWithoutSandbox:
     def test_it_refuses_to_run_programs(self, host):
         host.mode = "bubblewrap"
         host.config.write_text(host.config.read_text() + 'bubblewrap = "/no/such/bwrap"\n')
-        assert host.start().wait(timeout=10) == 1
+        assert host.start().wait(timeout=60) == 1
         assert "there is no usable sandbox" in host.said()
         assert "apt install bubblewrap" in host.said()
 

@@ -74,7 +74,7 @@ class TestCancel:
         running.peer.cancel(work, grace_ms=400)
         end = running.peer.until_finished(work)
         assert end["outcome"] == "CANCELLED"
-        assert 0.4 <= time.monotonic() - began < 5
+        assert time.monotonic() - began >= 0.4
         assert not is_running(this)
 
     def test_it_kills_a_daemon_with_an_environment_of_its_own(self, running):
@@ -122,8 +122,16 @@ class TestEnd:
         assert (end["outcome"], end["fault"], end["code"]) == ("TIMED_OUT", "user", "time_limit")
         assert end["detail"] == "The time limit of 1.5 s was reached."
         assert bytes(work.log).startswith(b"begun\n")
-        assert 500 <= end["elapsed_ms"] < 5000
+        assert end["elapsed_ms"] >= 1500
         assert not is_running(this)
+
+    def test_it_goes_on_while_the_server_gives_it_more(self, working):
+        work = working.peer.offer(payload={"script": "echo begun; sleep 7"}, limit_ms=5000, open_ended=True)
+        working.peer.until(lambda: work.starts > 0)
+        work.assignment.limit_ms = 60_000
+        working.peer.wake()
+        end = working.peer.until_finished(work)
+        assert (end["outcome"], end["exit_code"]) == ("SUCCEEDED", 0)
 
     def test_it_keeps_the_memory_limit(self, working):
         script = "#!/usr/bin/env python3\nimport time\nheld = bytearray(200 << 20)\ntime.sleep(30)\n"
