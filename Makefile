@@ -1,22 +1,32 @@
 # `make` lists the targets. Nothing here asks a question; what cannot run here says so in one line.
 .DEFAULT_GOAL := help
-.PHONY: test-service help venv dev demo run test test-systems test-brokers test-chaos test-partitions test-chaos-2000 test-browser test-chain test-docker test-containers test-slurm test-schema \
+.PHONY: test-service help venv dev demo run test test-systems test-brokers test-chaos test-partitions test-chaos-2000 test-browser test-chain test-stripe test-contracts test-docker test-containers test-slurm test-schema \
         test-escapes test-schema-long test-bare \
-        lint typecheck coverage bench bench-matching bench-slurm bench-swarm screenshots docs clean
+        lint typecheck coverage bench bench-ledger bench-matching bench-month bench-slurm bench-swarm test-money screenshots docs clean
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
-# Two workers on small machines; a file stays on one worker, since its tests share what is slow to make.
+# What is compiled is kept, whatever a shell says: without it each process compiles all sources and each worker all tests.
+unexport PYTHONDONTWRITEBYTECODE
+# Two workers on small machines.
 JOBS ?= 2
 # More for pytest, as in: make test ARGS="accounts -k hours"
 ARGS ?=
 # What test-systems leaves out of each target below, and the target alone does not: what is long, or `make test` has run.
 SMOKE :=
 test-systems: SMOKE := -m "systems and not long"
+# There one that fails is run once more, and named as RERUN at the end, where its peers share two cores; the tests that strike
+# at random (chaos, partitions), those of escapes and of the API document never are: one failure in many is what they look for.
+AGAIN :=
+test-systems: AGAIN := --reruns 1 -rsR
 # Where a job must not pick up what a developer's shell or .env says.
 SQLITE := env -u DATABASE_URL -u DATABASE_DIRECT_URL -u BROKER_URL
-# What hangs on no database runs once: the agent, and who may see which page.
-ONCE := --ignore=gpus/tests/agent --ignore=gaas/tests/test_page_matrix.py
+# Not even to be collected, which takes each worker seconds.
+PLAIN := -m "not systems" --ignore=tests/systems
+# What needs no second engine runs once: the agent, what may ask no database, and what conftest.py names ONE_ENGINE.
+ONCE := --database-only --ignore=gpus/tests/agent
+# A file stays on one worker; the slowest begin, as conftest.py orders them.
+SHARED := --dist loadfile --no-loadscope-reorder
 COVERAGE_FLOOR := 85
 
 help: ## List the targets
@@ -36,13 +46,13 @@ run: venv ## Start the platform as one process on http://127.0.0.1:8000
 
 test: dev ## Unit, API, property and race tests on SQLite and on PostgreSQL where there is one
 	@echo "== sqlite"
-	@$(SQLITE) $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ARGS)
-	@$(PYTHON) tests/peers.py postgresql -- $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" $(ONCE) $(ARGS)
+	@$(SQLITE) $(PYTEST) -n $(JOBS) $(SHARED) $(PLAIN) $(ARGS)
+	@$(PYTHON) tests/peers.py postgresql -- $(PYTEST) -n $(JOBS) $(SHARED) $(PLAIN) $(ONCE) $(ARGS)
 
-test-systems: dev test-service test-brokers test-chaos test-partitions test-files test-browser test-chain test-docker test-containers test-slurm test-schema test-escapes ## What needs a real peer beside it, in short: each by its own name runs everything
+test-systems: dev test-service test-brokers test-chaos test-partitions test-files test-browser test-chain test-stripe test-docker test-containers test-slurm test-schema test-escapes ## What needs a real peer beside it, in short: each by its own name runs everything
 
 test-brokers: dev ## Separate processes on PostgreSQL with Redis and with RabbitMQ; four workers of one server
-	@$(PYTEST) -m systems -rs tests/systems/test_brokers.py tests/systems/test_four_workers.py $(ARGS)
+	@$(PYTEST) -m systems -rs tests/systems/test_brokers.py tests/systems/test_four_workers.py $(AGAIN) $(ARGS)
 
 test-chaos: dev ## Kill servers, agents and programs at random, cut hosts off; every task must end once
 	@$(PYTEST) -m systems -rs -s tests/systems/test_chaos.py $(ARGS)
@@ -51,38 +61,49 @@ test-partitions: dev ## Cut, deafen and slow the wires to hosts; restart servers
 	@$(PYTEST) -m systems -rs -s tests/systems/test_partitions.py $(SMOKE) $(ARGS)
 
 test-chaos-2000: dev ## The same with 2 000 tasks and 480 blows, on PostgreSQL and Redis
-	@CHAOS_TASKS=2000 CHAOS_BLOWS=480 $(PYTEST) -m systems -rs -s tests/systems/test_chaos.py -k redis $(ARGS)
+	@CHAOS_TASKS=2000 CHAOS_BLOWS=$${CHAOS_BLOWS:-480} $(PYTEST) -m systems -rs -s tests/systems/test_chaos.py -k redis $(ARGS)
 
 test-files: dev ## Uploads, inputs, results and checkpoints through a whole house
-	@$(PYTEST) -m systems -rs tests/systems/test_files.py $(SMOKE) $(ARGS)
+	@$(PYTEST) -m systems -rs tests/systems/test_files.py $(SMOKE) $(AGAIN) $(ARGS)
 
 test-browser: dev ## Walk through the admin and the API in Chromium
-	@$(PYTEST) -m systems -rs tests/systems/test_browser.py tests/systems/test_browser_pages.py \
-	    tests/systems/test_browser_accounts.py tests/systems/test_sign_in.py tests/systems/test_live_log.py $(ARGS)
+	@$(PYTEST) -n $(JOBS) $(SHARED) -m systems -rs tests/systems/test_browser.py tests/systems/test_browser_pages.py \
+	    tests/systems/test_browser_accounts.py tests/systems/test_sign_in.py tests/systems/test_live_log.py $(AGAIN) $(ARGS)
 
 test-chain: dev ## Payments on a real EVM node, which npm brings
-	@$(SQLITE) $(PYTEST) -m systems -rs tests/systems/test_chain.py $(SMOKE) $(ARGS)
+	@$(SQLITE) $(PYTEST) -m systems -rs tests/systems/test_chain.py $(SMOKE) $(AGAIN) $(ARGS)
+
+test-stripe: dev ## Cards on localstripe, and with STRIPE_TEST_SECRET_KEY, a key of Stripe's test mode, on Stripe itself
+	@$(SQLITE) $(PYTEST) -m systems -rs tests/systems/test_localstripe.py $(SMOKE) $(ARGS)
+
+test-contracts: dev ## Four schedulers killed at random lines over 24 missed months of 40 contracts, on SQLite and PostgreSQL
+	@$(SQLITE) $(PYTEST) -s -m long payments/tests/test_contract_crash.py $(ARGS)
+	@$(PYTHON) tests/peers.py postgresql -- $(PYTEST) -s -m long payments/tests/test_contract_crash.py $(ARGS)
 
 test-docker: dev ## Build the image and run it; needs an engine, or root and dockerd
-	@$(PYTEST) -m systems -rs -s tests/systems/test_image.py tests/systems/test_roles.py $(ARGS)
+	@$(PYTEST) -m systems -rs -s tests/systems/test_image.py tests/systems/test_roles.py $(AGAIN) $(ARGS)
 
 test-slurm: dev ## Run, end and lose jobs on a real Slurm cluster of three nodes; needs root and slurm-wlm
-	@$(PYTEST) -m systems -rs tests/systems/test_slurm.py $(SMOKE) $(ARGS)
+	@$(PYTEST) -m systems -rs tests/systems/test_slurm.py tests/systems/test_slurm_house.py $(SMOKE) $(AGAIN) $(ARGS)
 
 test-containers: dev ## Run tasks in containers of Docker and of Podman; needs root, dockerd, podman and busybox-static
-	@$(PYTEST) -m systems -rs tests/systems/test_containers.py $(SMOKE) $(ARGS)
+	@$(PYTEST) -m systems -rs tests/systems/test_containers.py $(SMOKE) $(AGAIN) $(ARGS)
 
-test-service: dev ## Requests to programs that serve, over one live process and over two
-	@$(PYTEST) -m systems -rs tests/systems/test_service.py $(SMOKE) $(ARGS)
+test-service: dev ## Requests to programs that serve, over one live process and over two; one without an end is paid for hour by hour
+	@$(PYTEST) -m systems -rs tests/systems/test_service.py tests/systems/test_going_on.py $(SMOKE) $(AGAIN) $(ARGS)
 
 test-escapes: dev ## What programs try against their host, under a real bubblewrap: reach, limits, hostile output
 	@$(PYTEST) -rs gpus/tests/agent/test_sandbox.py gpus/tests/agent/test_limits.py tests/systems/test_escapes.py $(SMOKE) $(ARGS)
 
 test-schema: dev ## Send what the API document allows and forbids, as nobody, a user and staff
-	@$(SQLITE) $(PYTEST) -m systems -rs tests/systems/test_schema.py $(ARGS)
+	@$(SQLITE) $(PYTEST) -n $(JOBS) -m systems -rs tests/systems/test_schema.py $(ARGS)
 
 test-schema-long: dev ## The same with ten times as many calls
-	@$(SQLITE) SCHEMA_EXAMPLES=120 $(PYTEST) -m systems -rs tests/systems/test_schema.py $(ARGS)
+	@$(SQLITE) SCHEMA_EXAMPLES=120 SCHEMA_SECONDS=36000 $(PYTEST) -n $(JOBS) -m systems -rs tests/systems/test_schema.py $(ARGS)
+
+test-money: dev ## Money of all kinds by many more random steps than `make test` takes, on SQLite and PostgreSQL
+	@$(SQLITE) MONEY_MACHINE=long $(PYTEST) -s tests/test_money_machine.py accounts/ledger/tests/test_machine.py $(ARGS)
+	@MONEY_MACHINE=long $(PYTHON) tests/peers.py postgresql -- $(PYTEST) -s tests/test_money_machine.py $(ARGS)
 
 test-bare: ## Clone into a bare Debian, run `make demo` and `make test` there; needs root and debootstrap
 	@tests/bare/machine.sh $(ARGS)
@@ -102,7 +123,7 @@ typecheck: dev ## Types of the kernel, the services and the pure modules
 	SECRET_KEY=types $(PYTHON) -m mypy
 
 coverage: dev ## Tests on SQLite with the branches they take; fails under the floor
-	@$(SQLITE) $(PYTEST) -n $(JOBS) --dist loadfile -m "not systems" --cov --cov-branch \
+	@$(SQLITE) $(PYTEST) -n $(JOBS) $(SHARED) $(PLAIN) --cov --cov-branch \
 	    --cov-report=term:skip-covered --cov-report=html --cov-fail-under=$(COVERAGE_FLOOR) $(ARGS)
 
 bench: dev ## From approval to the agent: the time of a dispatch, here and on PostgreSQL with Redis
@@ -113,6 +134,12 @@ bench-matching: dev ## One pass of the matcher over 10 000 GPUs and 100 000 wait
 
 bench-swarm: dev ## 2 000 agents on one live process: memory of a wait, waking all, syncs together and alone
 	@$(PYTHON) bench/swarm.py $(ARGS)
+
+bench-ledger: dev ## Hold and capture on PostgreSQL: pairs a second and client CPU, beside pgbench with the same SQL
+	@$(PYTHON) bench/ledger.py $(ARGS)
+
+bench-month: dev ## A month of 200 accounts and 20 000 tasks on both engines; do the books add up, and what does the check take?
+	@$(PYTHON) bench/month.py $(ARGS)
 
 bench-slurm: dev ## The same work here and on Slurm, in one run, as a ratio; needs root and slurm-wlm
 	@$(PYTHON) bench/slurm.py $(ARGS)

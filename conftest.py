@@ -1,6 +1,8 @@
-"""What all tests share: the cast, and a flush that the ledger lets pass."""
+"""What all tests share: the cast, the order in which they run, and a flush that the ledger lets pass."""
 
+import fnmatch
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -13,13 +15,112 @@ pytest_plugins = ["gaas.tests.cast", "gaas.tests.s3"]
 hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("house")
 
+# A file stays on one worker, and one of these begun last would be waited for alone.
+BEGUN_FIRST = (
+    "gaas/tests/test_matrix.py",
+    "gaas/tests/test_page_matrix.py",
+    "tests/test_migrations.py",
+    "gaas/tests/test_hostile.py",
+    "accounts/ledger/tests/test_machine.py",
+    "accounts/ledger/tests/test_crash.py",
+    "gpus/tests/agent/",
+)
+# Forms, pages and log-ins with plain SQL of their own: beside the second engine the matrices call each endpoint and
+# each page, and what was made for races runs from these files too.
+ONE_ENGINE = (
+    "*/tests/test_*admin*.py",
+    "*/tests/test_*page*.py",
+    "accounts/tests/test_addresses.py",
+    "accounts/tests/test_app_client.py",
+    "accounts/tests/test_authentication.py",
+    "accounts/tests/test_browsable.py",
+    "accounts/tests/test_cache_away.py",
+    "accounts/tests/test_email_verify.py",
+    "accounts/tests/test_google.py",
+    "accounts/tests/test_lockout.py",
+    "accounts/tests/test_log*.py",
+    "accounts/tests/test_me.py",
+    "accounts/tests/test_password_*.py",
+    "accounts/tests/test_register.py",
+    "accounts/tests/test_second_factor*.py",
+    "accounts/tests/test_token*.py",
+    "gaas/tests/test_api_document.py",
+    "gaas/tests/test_every_route.py",
+    "gaas/tests/test_headers.py",
+    "gaas/tests/test_request_log.py",
+    "payments/tests/test_nodes.py",
+    "payments/tests/test_statement_views.py",
+    "tasks/tests/test_bad_input.py",
+)
+# What gives a test the database, or a process with one.
+DATABASES = frozenset({"db", "transactional_db", "live_server", "run", "house"})
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    told = "leave out tests that ran beside another engine: what cannot ask a database, or asks it nothing of interest"
+    parser.addoption("--database-only", action="store_true", help=told)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        return next((n for n, name in enumerate(BEGUN_FIRST) if item.nodeid.startswith(name)), len(BEGUN_FIRST))
+
+    items.sort(key=place)
+    if config.getoption("--database-only"):
+        left_out = {item for item in items if not asks_a_database(item) or is_plain(item)}
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+
+
+def asks_a_database(item: pytest.Item) -> bool:
+    """Tell whether a test can: pytest-django refuses every query of one that has neither the marker nor a fixture."""
+    fixtures = DATABASES.intersection(getattr(item, "fixturenames", ()))
+    return bool(fixtures) or item.get_closest_marker("django_db") is not None
+
+
+def is_plain(item: pytest.Item) -> bool:
+    """Tell whether one engine is enough for a test: the file says so, and it commits nothing for others to see."""
+    path = item.nodeid.partition("::")[0]
+    if path.endswith("test_page_matrix.py") or not any(fnmatch.fnmatch(path, pattern) for pattern in ONE_ENGINE):
+        return False
+    marker = item.get_closest_marker("django_db")
+    return not (marker and marker.kwargs.get("transaction")) and "transactional_db" not in item.fixturenames
+
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker) -> None:
+def kept_databases(
+    request: pytest.FixtureRequest,
+    django_db_modify_db_settings_parallel_suffix: None,
+    django_db_blocker: pytest_django.DjangoDbBlocker,
+) -> list[Any]:
+    """Begin with the migrated databases of the run before, where no migration changed since."""
+    from django.db import connections
+
+    from gaas.tests.migrated import Kept
+
+    cache = getattr(request.config, "cache", None)
+    kept = [Kept(connection, cache.mkdir("migrated")) for connection in connections.all()] if cache else []
+    with django_db_blocker.unblock():
+        for database in kept:
+            database.reuse()
+    return kept
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(kept_databases: list[Any]) -> None:
+    """Take what pytest-django asks for just before it makes the databases as the moment to say from what."""
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    kept_databases: list[Any], django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker
+) -> None:
     """Keep what migrations made, also where no test asks for a serialized rollback by itself."""
     from django.db import connections
 
     with django_db_blocker.unblock():
+        for database in kept_databases:
+            database.keep()
         for connection in connections.all():
             connection._test_serialized_contents = connection.creation.serialize_db_to_string()
 

@@ -1,8 +1,9 @@
 """Two thousand agents on one `live` process: what an idle wait holds, how long it takes to tell all, syncs a second.
 
-A real `live` process on PostgreSQL; clients that speak the agents' protocol over sockets of their own, in this process.
+A real `live` process on PostgreSQL; clients that speak the agents' protocol over sockets of their own, in two
+processes. `live` writes its access log as in production; when it gave an answer stands there.
 
-    python bench/swarm.py [--agents 2000] [--wakes 5] [--syncs 4000] [--at-once 64]
+    python bench/swarm.py [--agents 2000] [--wakes 5] [--clients 2] [--syncs 4000] [--at-once 64]
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import multiprocessing
+import os
 import resource
 import signal
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection as ClientPipe
 from pathlib import Path
 from statistics import median
 from urllib.parse import urlsplit
@@ -28,9 +32,11 @@ import psycopg
 
 from gpus.agent.protocol import PROTOCOL
 from tests import peers
+from tests.systems.people import eventually
 from tests.systems.separate import Separate
 
 SETTLE_SECONDS = 3.0
+SETTINGS = {"WAIT_SECONDS": "300", "TICKET_SECONDS": "900", "LOG_LEVEL": "INFO"}
 # Written by the server's own verbs, so that the hosts are such as an owner would make.
 MAKE_HOSTS = """
 import sys
@@ -62,6 +68,21 @@ class LiveAlone(Separate):
         self._commands["live"] = (self._commands["live"][0], environment)
         self.start("live")
         self.await_answers(self.live_url, "live")
+
+    def lines(self) -> list[str]:
+        return (self.folder / "live.log").read_text(errors="replace").splitlines()
+
+    def answered(self, begin: int) -> list[datetime]:
+        """Read when `live` had given each answer of a wake, from a line of its log on."""
+        lines = [json.loads(line) for line in self.lines()[begin:] if '"path": "/api/agent/v1/wait"' in line]
+        return [datetime.fromisoformat(line["at"]) for line in lines if line["status"] == 200]
+
+    def descriptors(self) -> int:
+        return len(list(Path(f"/proc/{self.pid('live')}/fd").iterdir()))
+
+    def cpu_seconds(self) -> float:
+        spent = Path(f"/proc/{self.pid('live')}/stat").read_text().rpartition(")")[2].split()
+        return (int(spent[11]) + int(spent[12])) / os.sysconf("SC_CLK_TCK")
 
     def rss_kib(self) -> int:
         status = Path(f"/proc/{self.pid('live')}/status").read_text()
@@ -134,13 +155,21 @@ async def sync_all(port: int, agents: list[Agent], count: int, at_once: int) -> 
     return time.perf_counter() - began
 
 
-async def wait_all(house: LiveAlone, agents: list[Agent], wakes: int) -> tuple[float, list[float]]:
-    """Hold a wait for each agent; gives KiB per wait and the milliseconds until all were told, for each wake."""
-    port = int(urlsplit(house.live_url).port or 0)
-    waiting = [Connection(port) for _ in agents]
+@dataclass
+class Told:
+    """One wake-all: milliseconds from the commit to the last agent told, and to the last answer that `live` wrote."""
+
+    clients: float
+    server: float
+    cpu: float  # of `live`, with the waits that the agents asked next
+
+
+async def wait_as(port: int, agents: list[Agent], wakes: int, tell: ClientPipe) -> None:
+    """Hold a wait for each of these agents, and tell when the last of them was told, for each wake."""
     told = asyncio.Queue[float]()
 
-    async def wait(connection: Connection, agent: Agent) -> None:
+    async def wait(agent: Agent) -> None:
+        connection = Connection(port)
         while True:
             status, body = await connection.ask(f"GET {agent.wait_path}&revision={agent.revision} HTTP/1.1")
             now = time.perf_counter()
@@ -149,29 +178,46 @@ async def wait_all(house: LiveAlone, agents: list[Agent], wakes: int) -> tuple[f
                 agent.revision = json.loads(body)["revision"]
                 told.put_nowait(now)
 
+    waiting = [asyncio.ensure_future(wait(agent)) for agent in agents]
+    for _ in range(wakes):
+        tell.send(max([await asyncio.wait_for(told.get(), 120) for _ in agents]))
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def wait_all(house: LiveAlone, agents: list[Agent], wakes: int, clients: int) -> tuple[float, list[Told]]:
+    """Hold a wait for each agent, in several processes; gives KiB per wait, and each wake."""
+    port = int(urlsplit(house.live_url).port or 0)
     before = house.rss_kib()
-    tasks = [asyncio.ensure_future(wait(*pair)) for pair in zip(waiting, agents, strict=True)]
-    await asyncio.sleep(SETTLE_SECONDS)
+    pipes = []
+    for number in range(clients):
+        ours, theirs = multiprocessing.Pipe()
+        share = agents[number::clients]
+        multiprocessing.Process(target=_wait_as, args=(port, share, wakes, theirs), daemon=True).start()
+        pipes.append(ours)
+    eventually(120, "all wait", lambda: house.descriptors() >= len(agents))
+    time.sleep(SETTLE_SECONDS)
     each = (house.rss_kib() - before) / len(agents)
     times = []
     for _ in range(wakes):
-        began = await asyncio.get_running_loop().run_in_executor(None, bump, house)
-        last = 0.0
-        for _ in agents:
-            try:
-                last = max(last, await asyncio.wait_for(told.get(), 30))
-            except TimeoutError:
-                ended = [task.exception() for task in tasks if task.done()]
-                print(f"not all were told; {len(ended)} agents ended: {ended[:3]}")
-                raise
-        times.append(1000 * (last - began))
-        await asyncio.sleep(1)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    for connection in waiting:
-        connection.close()
+        spent, read = house.cpu_seconds(), len(house.lines())
+        at, began = datetime.now(UTC), bump(house)
+        at += timedelta(seconds=began - time.perf_counter()) + (datetime.now(UTC) - at)
+        for pipe in pipes:
+            assert pipe.poll(120), "not all were told"
+        last = max(pipe.recv() for pipe in pipes)
+        # Lines are written a moment after the answers, and say when those were given.
+        eventually(120, "all lines are written", lambda read=read: len(house.answered(read)) >= len(agents))
+        wrote = max(house.answered(read))
+        cpu = 1000 * (house.cpu_seconds() - spent)
+        times.append(Told(1000 * (last - began), 1000 * (wrote - at).total_seconds(), cpu))
+        time.sleep(1)
     return each, times
+
+
+def _wait_as(port: int, agents: list[Agent], wakes: int, tell: ClientPipe) -> None:
+    asyncio.run(wait_as(port, agents, wakes, tell))
 
 
 def bump(house: LiveAlone) -> float:
@@ -189,9 +235,13 @@ def run(house: LiveAlone, given: argparse.Namespace) -> None:
     agents = [Agent(line.split()[1]) for line in shell.splitlines() if line.startswith("HOST ")]
     port = int(urlsplit(house.live_url).port or 0)
     asyncio.run(sync_all(port, agents, len(agents), given.at_once))
-    each, times = asyncio.run(wait_all(house, agents, given.wakes))
+    each, times = wait_all(house, agents, given.wakes, given.clients)
     print(f"{len(agents)} idle waits: {each:.1f} KiB each (RSS of the process)")
-    print(f"wake-all: p50 {median(times):.0f} ms, max {max(times):.0f} ms from the commit to the last agent told")
+    for what, told in (("the last answer given", "server"), ("the last agent told", "clients")):
+        some = [getattr(one, told) for one in times]
+        print(f"wake-all: p50 {median(some):.0f} ms, max {max(some):.0f} ms from the commit to {what}")
+    cpu = 1000 * median(one.cpu for one in times) / len(agents)
+    print(f"CPU of live: {cpu:.0f} us for each agent's answer, its line in the log and its next wait")
     rates: dict[str, list[float]] = {"200": [], "1": []}
     for most in ("200", "1", "200", "1"):
         house.restart(HEARTBEATS_AT_ONCE=most)
@@ -235,6 +285,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agents", type=int, default=2000)
     parser.add_argument("--wakes", type=int, default=5)
+    parser.add_argument("--clients", type=int, default=2, help="processes that the agents are spread over")
     parser.add_argument("--syncs", type=int, default=4000)
     parser.add_argument("--at-once", type=int, default=64)
     given = parser.parse_args()
@@ -245,9 +296,13 @@ def main() -> int:
         with (
             peers.postgresql() as server,
             tempfile.TemporaryDirectory(prefix="gaas-bench-") as folder,
-            LiveAlone(Path(folder), {"WAIT_SECONDS": "120"}, server=server.url) as house,
+            LiveAlone(Path(folder), SETTINGS, server=server.url) as house,
         ):
-            run(house, given)
+            try:
+                run(house, given)
+            except AssertionError:
+                print(house.log("live"), file=sys.stderr)
+                raise
     except peers.Missing as why:
         print(f"NOT RUN: {why}")
     return 0

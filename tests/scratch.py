@@ -47,21 +47,28 @@ def database(folder: Path) -> Iterator[str]:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
+@contextmanager
+def running(folder: Path) -> Iterator[Run]:
     """Run Python against one scratch database, with Django set up; gives what it printed."""
-    with database(tmp_path) as url:
+    with database(folder) as url:
 
         def python(code: str) -> str:
             done = subprocess.run(
                 [sys.executable, "-W", "ignore", "-c", BEGIN + code],
                 cwd=ROOT,
-                env={**os.environ, "DATABASE_URL": url, "GAAS_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+                env={**os.environ, "DATABASE_URL": url, "GAAS_HOME": str(folder), "PYTHONPATH": str(ROOT)},
                 capture_output=True,
                 text=True,
-                timeout=300,
+                timeout=600,
             )
             assert done.returncode == 0, done.stdout + done.stderr
             return done.stdout
 
+        yield python
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Run Python against a database of this test's own."""
+    with running(tmp_path) as python:
         yield python

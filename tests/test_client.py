@@ -18,7 +18,7 @@ CONFIG = {
     "package_name_override": "gaas_client",
     "post_hooks": [],
     # The generator knows bytes by one name alone.
-    "content_type_overrides": {"application/zip": "application/octet-stream"},
+    "content_type_overrides": dict.fromkeys(("application/zip", "application/pdf"), "application/octet-stream"),
 }
 PASSWORD = "correct horse battery staple"
 

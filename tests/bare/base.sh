@@ -33,7 +33,11 @@ python=.venv/bin/python
 list=$(mktemp)
 flat() { grep -vE '^(-r|#|$)' "$1" | sed 's/;.*//'; for inner in $(sed -n 's/^-r //p' "$1"); do flat "$inner"; done; }
 flat "$requirements" >"$list"
-"$python" -m pip download -qq --no-input --disable-pip-version-check --dest "$target/wheels" --no-deps \
+# The one that comes as a source alone, and is nothing but Python: made a wheel of here, where setuptools can be had.
+if source=$(grep '^localstripe==' "$list"); then
+    "$python" -m pip wheel -qq --no-input --disable-pip-version-check --wheel-dir "$target/wheels" --no-deps "$source"
+fi
+"$python" -m pip download -qq --no-input --disable-pip-version-check --dest "$target/wheels" --no-deps --find-links "$target/wheels" \
     --only-binary=:all: --python-version 3.11 --implementation cp -r "$list"
 rm -f "$list"
 chmod -R a+rX "$target/wheels"

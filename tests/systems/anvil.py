@@ -96,10 +96,12 @@ class Node:
 
 
 @contextmanager
-def anvil(chain_id: int = 31337) -> Iterator[Node]:
-    """Run a node of its own on a free port."""
+def anvil(chain_id: int = 31337, *, began_at: int | None = None) -> Iterator[Node]:
+    """Run a node of its own on a free port; the clock of its blocks begins at a moment in seconds, else now."""
     port = free_port()
     command = [binary(), "--port", str(port), "--host", "127.0.0.1", "--chain-id", str(chain_id), "--no-mining"]
+    if began_at is not None:
+        command += ["--timestamp", str(began_at)]
     process = subprocess.Popen([*command, "--silent"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     node = Node(f"http://127.0.0.1:{port}")
     try:

@@ -29,9 +29,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _told_to_stop() -> None:
+def _told_to_stop() -> Iterator[None]:
     """Take SIGTERM as Ctrl-C, so that a run that is cut short ends what it started."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)  # one that comes to a worker when all is done interrupts nothing
 
 
 def not_run(why: str) -> None:

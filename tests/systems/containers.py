@@ -23,6 +23,7 @@ from tests.systems.registry import BUSYBOX, Registry, box_layer
 
 IMAGE = "gaas-box:latest"
 SMI_IMAGE = "gaas-box-gpu:latest"
+SERVE_IMAGE = "gaas-box-serve:latest"
 SMI_UUID = "GPU-5e0a1cbb-0000-4000-8000-00000000cafe"
 
 
@@ -69,6 +70,50 @@ def podman_socket(*served: Registry) -> Iterator[str]:
 
 
 @contextmanager
+def rootless_podman_socket(user: int) -> Iterator[str]:
+    """Lend the service of an ordinary user's Podman. Without ranges in subuid it maps that one user alone."""
+    if os.geteuid() != 0 or not shutil.which("podman") or not shutil.which("setpriv"):
+        raise Missing("acting as another user needs root, podman and setpriv")
+    folder = Path(tempfile.mkdtemp(prefix="gaas-rootless-"))
+    (folder / "run").mkdir(mode=0o700)
+    for path in (folder, folder / "run"):
+        os.chown(path, user, user)
+    command = ["setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups", "podman"]
+    command += ["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file", "--root"]
+    command += [f"{folder}/data", "--runroot", f"{folder}/state", "--tmpdir", f"{folder}/tmp"]
+    command += ["system", "service", "--time", "0", f"unix://{folder}/podman.sock"]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_RUNTIME_DIR": f"{folder}/run"}
+    with (folder / "log").open("wb") as log:
+        service = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=environment,
+        )
+    path = f"{folder}/podman.sock"
+    try:
+        deadline = time.monotonic() + 60
+        while not _answers(path):
+            if service.poll() is not None or time.monotonic() > deadline:
+                last = (folder / "log").read_text(errors="replace").strip().splitlines()[-1:]
+                raise Missing(f"rootless podman did not start: {' '.join(last)}")
+            time.sleep(0.1)
+        yield path
+    finally:
+        if service.poll() is None:
+            os.killpg(service.pid, signal.SIGTERM)
+            try:
+                service.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(service.pid, signal.SIGKILL)
+                service.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def docker_socket(*served: Registry) -> Iterator[str]:
     with docker_engine() as engine:
         named = engine.host or os.environ.get("DOCKER_HOST", "")
@@ -105,6 +150,15 @@ def import_images(path: str) -> None:
         raise Missing("there is no /bin/busybox: apt install busybox-static")
     _import(path, IMAGE, box_layer())
     _import(path, SMI_IMAGE, box_layer({"bin/nvidia-smi": f'#!/bin/sh\necho "GPU 0: Test (UUID: {SMI_UUID})"\n'}))
+
+
+def import_serving_image(path: str, folder: Path) -> None:
+    """Give the engine an image of a program that serves, and nothing else that could."""
+    if not shutil.which("gcc"):
+        raise Missing("there is no gcc to make a program that serves")
+    source = Path(__file__).with_name("serve.c")
+    subprocess.run(["gcc", "-O1", "-static", "-o", folder / "serve", source], check=True)
+    _import(path, SERVE_IMAGE, box_layer({"bin/serve": (folder / "serve").read_bytes()}))
 
 
 def _import(path: str, image: str, layer: bytes) -> None:

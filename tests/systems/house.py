@@ -25,7 +25,7 @@ from tests.systems.people import Person, eventually
 from tests.systems.relay import Relay
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 60
+START_SECONDS = 180
 STOP_SECONDS = 15
 ADMIN = "admin@example.org"
 PR_SET_PDEATHSIG = 1

@@ -21,8 +21,8 @@ TOOLS = (
 )  # fmt: skip
 
 
-def box_layer(extra: dict[str, str] | None = None) -> bytes:
-    """Make a root file system of busybox alone, with scripts by name where some are given."""
+def box_layer(extra: dict[str, str | bytes] | None = None) -> bytes:
+    """Make a root file system of busybox alone, with scripts or programs by name where some are given."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
 
@@ -39,7 +39,7 @@ def box_layer(extra: dict[str, str] | None = None) -> bytes:
             add(f"bin/{tool}", kind=tarfile.SYMTYPE, link="busybox")
         add("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n", 0o644)
         for name, text in (extra or {}).items():
-            add(name, text.encode())
+            add(name, text.encode() if isinstance(text, str) else text)
     return packed.getvalue()
 
 

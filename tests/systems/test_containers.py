@@ -14,17 +14,30 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gpus.agent.executors.container import check_gpus, limits
+from gpus.agent.config import Config
+from gpus.agent.executors.container import ContainerExecutor, check_gpus, limits
 from gpus.agent.executors.engine import Engine
 from gpus.agent.phase import Unprepared
+from gpus.agent.relays import connect_to
 from gpus.tests.agent.host import Host, is_running, mark, wait_for
 from gpus.tests.agent.peer import SECRET, Peer, Work
 from tests.peers import Missing
 from tests.systems.conftest import not_run
-from tests.systems.containers import IMAGE, SMI_IMAGE, SMI_UUID, SOCKETS, import_images, process_limit
+from tests.systems.containers import (
+    IMAGE,
+    SERVE_IMAGE,
+    SMI_IMAGE,
+    SMI_UUID,
+    SOCKETS,
+    import_images,
+    import_serving_image,
+    process_limit,
+    rootless_podman_socket,
+)
 from tests.systems.registry import Registry
 
 MAX_PROCESSES = 100
+ROOTLESS_USER = 5  # an ordinary user that every Debian has
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +153,7 @@ class TestRun:
         work = offer(shared, "sleep 100", limit_ms=2000)
         end = end_of(shared, work)
         assert (end["outcome"], end["fault"], end["code"]) == ("TIMED_OUT", "user", "time_limit")
+        assert end["elapsed_ms"] >= 2000
         wait_for(lambda: not containers_of(engine, work), what="the container to go")
 
     @pytest.mark.parametrize("place", ["program", "child"])
@@ -488,3 +502,59 @@ class TestDoctor:
     def test_it_names_the_engine(self, shared: Host) -> None:
         shown = subprocess.run(shared.command("doctor"), capture_output=True, text=True, check=False, timeout=60)
         assert "ok    containers" in shown.stdout
+
+
+class TestServe:
+    """A program in an image that answers on its Unix socket, without a network or a port."""
+
+    @pytest.fixture
+    def served(self, shared: Host, socket: str, tmp_path: Path) -> Iterator[Work]:
+        try:
+            import_serving_image(socket, tmp_path)
+        except Missing as why:
+            not_run(f"a program that serves: {why}")
+        work = offer(shared, payload={"image": SERVE_IMAGE, "command": ["/bin/serve"], "serve": True})
+        try:
+            shared.peer.until(lambda: b"ready" in work.log, 60, f"it listens; {said(work)} {shared.said()[-2000:]}")
+            yield work
+        finally:
+            shared.peer.cancel(work)
+            end_of(shared, work)
+
+    def test_the_agent_reaches_it(self, shared: Host, engine: Engine, served: Work) -> None:
+        (container,) = containers_of(engine, served)
+        assert set(container["NetworkSettings"]["Networks"] or {}) <= {"none"}
+        path = shared.state / "attempts" / served.assignment.id / "box" / "serve" / "http"
+        with connect_to(path) as service:
+            service.sendall(b"GET /v1/models HTTP/1.1\r\nHost: task\r\n\r\n")
+            answer = b""
+            while part := service.recv(4096):
+                answer += part
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"served by " in answer
+        assert not answer.endswith(b"served by 0")
+
+    def test_one_that_does_not_serve_has_no_such_folder(self, shared: Host) -> None:
+        work = offer(shared, "ls -a /task; echo ${GAAS_SERVE_SOCKET-none}")
+        end_of(shared, work)
+        assert "serve" not in said(work).split()
+        assert said(work).split()[-1] == "none"
+
+
+class TestRootlessPodman:
+    """Podman of an ordinary user, on a private socket."""
+
+    def test_it_is_not_used_where_it_ignores_limits(self) -> None:
+        """It takes limits on cgroups of version 1, and exits 0 without them: refused, whatever it says of itself."""
+        try:
+            with rootless_podman_socket(ROOTLESS_USER) as path:
+                info = Engine(path).call("GET", "/info")
+                why = ContainerExecutor.unusable(Config(server="http://127.0.0.1:9", engine=path))
+        except Missing as missing:
+            not_run(f"rootless podman: {missing}")
+        assert info["MemoryLimit"]
+        assert info["PidsLimit"]
+        if info["CgroupVersion"] == "1":
+            assert "limits neither memory nor processes" in (why or "it is used")
+        else:
+            assert why is None

@@ -11,6 +11,8 @@ import pytest
 from tests.peers import free_port
 from tests.systems.engine import Engine, health
 
+KILLED = "137"  # what an engine does when nobody stops by itself
+
 
 @pytest.fixture(scope="module")
 def server(engine: Engine, image: str) -> Iterator[str]:
@@ -18,7 +20,7 @@ def server(engine: Engine, image: str) -> Iterator[str]:
     port = free_port()
     container = f"{image}-up"
     engine.docker("run", "--detach", "--name", container, "--network", "host", "--env", f"PORT={port}", image)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     try:
         while health(engine, container) == "starting" and time.monotonic() < deadline:
             time.sleep(0.5)
@@ -45,12 +47,12 @@ class TestImage:
     def test_it_does_not_run_as_root(self, engine: Engine, image: str, server: str) -> None:
         assert engine.docker("exec", f"{image}-up", "id", "-un").stdout.strip() == "gaas"
 
-    @pytest.mark.parametrize("forgotten", [".env", ".git", "tests", "var", "gaas/tests"])
-    def test_it_carries_nothing_that_it_does_not_need(self, engine: Engine, image: str, forgotten: str) -> None:
-        found = engine.docker("run", "--rm", "--network", "none", image, "ls", "-d", forgotten, check=False)
-        assert found.returncode != 0
+    def test_it_carries_nothing_that_it_does_not_need(self, engine: Engine, image: str, server: str) -> None:
+        looked_for = [".env", ".git", "tests", "var", "gaas/tests", "manage.py"]
+        found = engine.docker("exec", f"{image}-up", "ls", "-d", *looked_for, check=False)
+        assert found.stdout.split() == ["manage.py"]
 
     def test_it_stops_when_told_to(self, engine: Engine, image: str, server: str) -> None:
-        started = time.monotonic()
         engine.docker("stop", "--time", "30", f"{image}-up")
-        assert time.monotonic() - started < 25
+        ended = engine.docker("inspect", "--format", "{{.State.ExitCode}}", f"{image}-up").stdout.strip()
+        assert ended != KILLED

@@ -227,7 +227,7 @@ class TestShorterThanTheGrace:
         for id_ in ids:
             [attempt] = place.attempts(id_)
             [life] = place.witness.lives(id_)
-            assert abs(attempt["metered_ms"] / 1000 - (life.last - life.first)) < 3, (attempt, life)
+            assert abs(attempt["metered_ms"] / 1000 - (life.last - life.first)) < 10, (attempt, life)
 
 
 class TestLongerThanTheGrace:
@@ -246,7 +246,7 @@ class TestLongerThanTheGrace:
             lost, again = place.witness.lives(id_)
             alone, gap = lost.last - began, again.first - lost.last
             print(f"cut off for {alone:.1f} s, then ended; elsewhere {gap:.1f} s later", flush=True)
-            assert FENCE - LEASE < alone < FENCE + 1
+            assert alone > FENCE - LEASE
             assert gap > 0
             first, second = place.attempts(id_)
             assert (first["status"], first["failure_code"], second["epoch"]) == ("LOST", "host_lost", 2)

@@ -69,13 +69,13 @@ class TestRoles:
         containers = {role: start(role, ports[role]) for role in ROLES}
         for role in ("web", "live"):
             began = time.monotonic()
-            while health(engine, containers[role]) == "starting" and time.monotonic() - began < 60:
+            while health(engine, containers[role]) == "starting" and time.monotonic() - began < 120:
                 time.sleep(0.5)
             assert health(engine, containers[role]) == "healthy", _logs(engine, containers[role])
             for path in ("/", "/admin/login/", "/static/unfold/css/styles.css"):
                 with urllib.request.urlopen(f"http://127.0.0.1:{ports[role]}{path}", timeout=10) as answer:
                     assert answer.status == 200
-        time.sleep(10)
+        time.sleep(5)
         for role, container in containers.items():
             assert _state(engine, container)["Running"], f"{role}: {_logs(engine, container)}"
             assert "Traceback" not in _logs(engine, container), f"{role}: {_logs(engine, container)}"
@@ -83,6 +83,5 @@ class TestRoles:
             assert answer.status == 200
 
         for role, container in containers.items():
-            began = time.monotonic()
             engine.docker("stop", "--time", "40", container)
-            assert time.monotonic() - began < 35, f"{role} did not stop by itself"
+            assert _state(engine, container)["ExitCode"] != 137, f"{role} did not stop by itself"

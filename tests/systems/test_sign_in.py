@@ -19,6 +19,7 @@ from tests.systems.people import Person
 from tests.systems.post_office import PostOffice
 
 PASSWORD = "a long and quiet passphrase"
+NEW_PASSWORD = "another quiet and long passphrase"
 # Pictures are left where this names a folder: to be looked at, not compared.
 PICTURES = os.environ.get("SIGN_IN_PICTURES", "")
 numbers = count(1)
@@ -130,6 +131,25 @@ class TestSignUp:
         picture(visitor, "overview")
         visitor.press("header form button")
         assert "Hello" not in visitor.text()
+
+    def test_who_reads_the_mail_takes_the_account_from_who_registered_the_address(
+        self, visit: Callable[..., Visitor], post: PostOffice
+    ) -> None:
+        stranger, owner, address = visit(), visit(), f"person{next(numbers)}@example.org"
+        stranger.open("/accounts/signup/")
+        stranger.page.fill("[name=email]", address)
+        stranger.page.fill("[name=password]", PASSWORD)
+        stranger.press("main button")
+        log_in(stranger, address)
+        owner.page.goto(post.link(address, "/accounts/verify-email/?key="))
+        picture(owner, "verify-elsewhere")
+        owner.page.fill("[name=new_password]", NEW_PASSWORD)
+        owner.press("main form.box button")
+        assert f"{address} is confirmed" in owner.text()
+        stranger.open("/accounts/")
+        assert "/accounts/login/" in stranger.page.url
+        log_in(owner, address, NEW_PASSWORD)
+        assert "Hello" in owner.text()
 
     def test_what_is_wrong_is_said_where_it_is(self, visit: Callable[..., Visitor]) -> None:
         visitor = visit()
@@ -312,4 +332,20 @@ class TestGoogle:
         picture(visitor, "connections")
         # The way there is the one request that leaves the house.
         assert [one for one in visitor.problems if google.issuer not in one] == []
+        visitor.problems.clear()
+
+    def test_connecting_it_asks_for_the_password_again(
+        self, visit: Callable[..., Visitor], google: Provider, post: PostOffice
+    ) -> None:
+        google.person = {"sub": "78", "email": "hanna@gmail.test", "email_verified": True, "name": "Hanna"}
+        visitor = visit()
+        address = newcomer(visitor, post)
+        log_in(visitor, address, to="/accounts/connections/")
+        visitor.press("text=Connect Google")
+        assert "/reauthenticate/" in visitor.page.url
+        assert "press Connect Google again" in visitor.text()
+        once_more(visitor)
+        visitor.press("text=Connect Google")
+        assert "It is connected." in visitor.text()
+        assert "hanna@gmail.test" in visitor.text()
         visitor.problems.clear()
