@@ -15,10 +15,15 @@ ARGS ?=
 # What test-systems leaves out of each target below, and the target alone does not: what is long, or `make test` has run.
 SMOKE :=
 test-systems: SMOKE := -m "systems and not long"
-# There one that fails is run once more, and named as RERUN at the end, where its peers share two cores; the tests that strike
-# at random (chaos, partitions), those of escapes and of the API document never are: one failure in many is what they look for.
+# There, and in .ci/run, one that fails is run once more, and named as RERUN at the end, where two cores are all it has; the
+# tests that strike at random (chaos, partitions), those of escapes and of the API document never are: one failure in many is
+# what they look for.
 AGAIN :=
-test-systems: AGAIN := --reruns 1 -rsR
+RERUN := --reruns 1 -rsR
+test-systems: AGAIN := $(RERUN)
+ifeq ($(CI),true)
+test: AGAIN := $(RERUN)
+endif
 # Where a job must not pick up what a developer's shell or .env says.
 SQLITE := env -u DATABASE_URL -u DATABASE_DIRECT_URL -u BROKER_URL
 # Not even to be collected, which takes each worker seconds.
@@ -46,8 +51,8 @@ run: venv ## Start the platform as one process on http://127.0.0.1:8000
 
 test: dev ## Unit, API, property and race tests on SQLite and on PostgreSQL where there is one
 	@echo "== sqlite"
-	@$(SQLITE) $(PYTEST) -n $(JOBS) $(SHARED) $(PLAIN) $(ARGS)
-	@$(PYTHON) tests/peers.py postgresql -- $(PYTEST) -n $(JOBS) $(SHARED) $(PLAIN) $(ONCE) $(ARGS)
+	@$(SQLITE) $(PYTEST) -n $(JOBS) $(SHARED) $(PLAIN) $(AGAIN) $(ARGS)
+	@$(PYTHON) tests/peers.py postgresql -- $(PYTEST) -n $(JOBS) $(SHARED) $(PLAIN) $(ONCE) $(AGAIN) $(ARGS)
 
 test-systems: dev test-service test-brokers test-chaos test-partitions test-files test-browser test-chain test-stripe test-docker test-containers test-slurm test-schema test-escapes ## What needs a real peer beside it, in short: each by its own name runs everything
 

@@ -92,7 +92,7 @@ def kept_databases(
     request: pytest.FixtureRequest,
     django_db_modify_db_settings_parallel_suffix: None,
     django_db_blocker: pytest_django.DjangoDbBlocker,
-) -> list[Any]:
+) -> Iterator[list[Any]]:
     """Begin with the migrated databases of the run before, where no migration changed since."""
     from django.db import connections
 
@@ -103,7 +103,9 @@ def kept_databases(
     with django_db_blocker.unblock():
         for database in kept:
             database.reuse()
-    return kept
+    yield kept
+    for database in kept:
+        database.forget()
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,8 @@ class LiveAlone(Separate):
         self.await_answers(self.live_url, "live")
 
     def lines(self) -> list[str]:
-        return (self.folder / "live.log").read_text(errors="replace").splitlines()
+        """Read the lines of its log that are whole: the last may still be being written."""
+        return (self.folder / "live.log").read_text(errors="replace").rpartition("\n")[0].splitlines()
 
     def answered(self, begin: int) -> list[datetime]:
         """Read when `live` had given each answer of a wake, from a line of its log on."""

@@ -3,6 +3,9 @@
 To migrate takes eight seconds of processor time, which each run, each worker and each engine would pay. SQLite's copy
 is a file in pytest's cache; PostgreSQL's is a database beside that of the tests, whose comment tells what it was made
 from. Django still migrates what it gets, which then only gives the signals that make permissions and groups.
+
+SQLite's test database is a file as in production, not Django's shared one in memory: there a second thread gets
+"table is locked" at once, whatever its timeout, where a file lets it wait its turn.
 """
 
 from __future__ import annotations
@@ -10,8 +13,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import sqlite3
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +45,11 @@ def _sources() -> Iterator[Path]:
                 yield from (file for file in (stem.with_suffix(".py"), stem / f"{name}.py") if file.is_file())
 
 
+def _disk() -> str | None:
+    memory = "/dev/shm"
+    return memory if os.path.isdir(memory) and os.access(memory, os.W_OK) else None
+
+
 class Kept:
     """The copy for one connection: `reuse()` before the test database is made, `keep()` once it is there."""
 
@@ -48,13 +57,13 @@ class Kept:
         self.connection, self.digest = connection, digest()
         self.file = folder / f"{self.digest}.sqlite3"
         self.database = f"{connection.settings_dict['NAME']}_migrated"
+        self.folder: tempfile.TemporaryDirectory[str] | None = None
         self.is_reused = False
 
     def reuse(self) -> None:
         if self.connection.vendor == "sqlite":
+            self._put_on_a_disk()
             self.is_reused = self.file.is_file()
-            if self.is_reused:
-                self._fill_the_memory()
         else:
             self.is_reused = self._comment() == self.digest
             if self.is_reused:
@@ -74,22 +83,26 @@ class Kept:
         else:
             self._copy_database()
 
+    def forget(self) -> None:
+        """Remove the folder of SQLite's test database, with what its writers left beside it."""
+        if self.folder:
+            self.folder.cleanup()
+
     def _is_of_tests(self) -> bool:
         """Tell the test database from the developer's own, which stands there where no test asked for one."""
-        name = str(self.connection.settings_dict["NAME"])
-        return name.startswith("test_") or "mode=memory" in name
+        return Path(self.connection.settings_dict["NAME"]).name.startswith("test_")
 
-    def _fill_the_memory(self) -> None:
+    def _put_on_a_disk(self) -> None:
+        """Give SQLite a file in a folder of this process, in memory where there is such a disk, begun with the copy."""
+        self.folder = tempfile.TemporaryDirectory(prefix="gaas-tests-", dir=_disk())
+        self.connection.settings_dict["TEST"]["NAME"] = str(Path(self.folder.name, "test_gaas.sqlite3"))
         creation = self.connection.creation
         create = creation._create_test_db
 
-        def filled(verbosity: int, autoclobber: bool, keepdb: bool = False) -> Any:
-            name = create(verbosity, autoclobber, keepdb)
-            # A database in memory lasts as long as somebody has it open.
-            self.opened = sqlite3.connect(name, uri=True, check_same_thread=False)
-            with sqlite3.connect(self.file) as source:
-                source.backup(self.opened)
-            source.close()
+        def filled(*args: Any, **how: Any) -> Any:
+            name = create(*args, **how)
+            if self.is_reused:
+                shutil.copyfile(self.file, name)
             return name
 
         creation._create_test_db = filled

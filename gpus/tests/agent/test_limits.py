@@ -197,8 +197,8 @@ class TestCgroup:
             alive.kill()
             dead.kill()
             alive.run()
+            # Who does it is left open: an agent of another test that starts now may be the first.
             wait_for(lambda: not any(path.exists() for path in base.paths), what="their removal")
-            assert base.paths[0].name in alive.said()
         finally:
             alive.close()
             dead.close()
