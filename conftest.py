@@ -115,20 +115,36 @@ def django_db_modify_db_settings(kept_databases: list[Any]) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_setup(
-    kept_databases: list[Any], django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker
+    kept_databases: list[Any],
+    emptied_databases: dict[str, Any],
+    django_db_setup: None,
+    django_db_blocker: pytest_django.DjangoDbBlocker,
 ) -> None:
     """Keep what migrations made, also where no test asks for a serialized rollback by itself."""
     from django.db import connections
+
+    from gaas.tests.emptied import Emptied
 
     with django_db_blocker.unblock():
         for database in kept_databases:
             database.keep()
         for connection in connections.all():
-            connection._test_serialized_contents = connection.creation.serialize_db_to_string()
+            emptied = Emptied(connection)
+            if emptied.can():
+                emptied.remember()
+                emptied_databases[connection.alias] = emptied
+            else:
+                connection._test_serialized_contents = connection.creation.serialize_db_to_string()
+
+
+@pytest.fixture(scope="session")
+def emptied_databases() -> dict[str, Any]:
+    """Hold what is emptied by `gaas.tests.emptied` instead of a flush, by alias."""
+    return {}
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _flush_in_spite_of_the_ledger() -> Iterator[None]:
+def _flush_in_spite_of_the_ledger(emptied_databases: dict[str, Any]) -> Iterator[None]:
     """Lift the triggers of ledger and audit around the flush that ends a transactional test; bring back migrated rows.
 
     Django empties all tables after such a test, which the triggers refuse, and with them the rows that
@@ -145,7 +161,12 @@ def _flush_in_spite_of_the_ledger() -> Iterator[None]:
     flush = TransactionTestCase._fixture_teardown
 
     def teardown(case: TransactionTestCase) -> None:
-        names = case._databases_names(include_mirrors=False)
+        names = set(case._databases_names(include_mirrors=False))
+        for name in names & emptied_databases.keys():
+            emptied_databases[name].again()
+        names -= emptied_databases.keys()
+        if not names:
+            return
         for name in names:
             triggers.remove(connections[name])
             audit_triggers.remove(connections[name])
