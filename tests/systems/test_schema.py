@@ -10,12 +10,14 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import schemathesis
 from django.core.cache import cache
-from django.db import transaction
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections, transaction
 from drf_spectacular.generators import SchemaGenerator
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
@@ -66,6 +68,18 @@ def world(django_db_setup: None, django_db_blocker: Any) -> Iterator[World]:
         yield world
 
 
+@contextmanager
+def the_connection_kept() -> Iterator[None]:
+    """Let no request close the connection, which would end its transaction; Django's own client does the same."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    try:
+        yield
+    finally:
+        for signal in (request_started, request_finished):
+            signal.connect(close_old_connections)
+
+
 def key_of(operation: Any) -> str:
     return f"{operation.method.upper()} {operation.path.removeprefix('/api/')}"
 
@@ -99,7 +113,7 @@ def go(operation: Any, mode: GenerationMode, world: World, caller: str, told: li
     @given(case=operation.as_strategy(generation_mode=mode, **fixed))
     def send(case: Any) -> None:
         cache.clear()
-        with transaction.atomic():
+        with the_connection_kept(), transaction.atomic():
             try:
                 # With `?fields=` an answer lacks what the document calls required.
                 is_sparse = "fields" in (case.query or {})
