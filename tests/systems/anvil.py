@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
 
-from tests.peers import Missing, free_port
+from tests.peers import free_port
+from tests.systems import npm
 
-ROOT = Path(__file__).resolve().parents[2]
 VERSION = "1.7.1"
 # The first accounts that every anvil has, unlocked.
 PAYER, OTHER = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266", "0x70997970c51812dc3a010c7d01b50e0d17dc79c8"
@@ -25,20 +22,7 @@ TRANSFER = "ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 
 def binary() -> str:
     """Find anvil: ANVIL, PATH, or what npm put into build/anvil. Raises Missing."""
-    if found := os.environ.get("ANVIL") or shutil.which("anvil"):
-        return found
-    folder = ROOT / "build/anvil"
-    wanted = folder / "node_modules/.bin/anvil"
-    if not wanted.exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            raise Missing("no anvil and no npm to install it with")
-        folder.mkdir(parents=True, exist_ok=True)
-        command = [npm, "install", "--silent", "--no-audit", "--no-fund", f"@foundry-rs/anvil@{VERSION}"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-        if done.returncode or not wanted.exists():
-            raise Missing(f"npm cannot install anvil: {(done.stderr or done.stdout)[-200:]}")
-    return str(wanted)
+    return npm.program("anvil", f"@foundry-rs/anvil@{VERSION}", folder="anvil")
 
 
 class Node:
