@@ -5,12 +5,14 @@
     s3://bucket/prefix?region=…&endpoint=http://127.0.0.1:9000
     azure://account:key@container/prefix?endpoint=…
 
-`s3://key:secret@bucket` names a credential; without one it is found as the AWS tools find theirs. Whatever is kept
-is private: there is no address under which a browser could ask for it, and nothing is ever replaced under its name.
+`s3://key:secret@bucket` names a credential; without one it is found as the AWS tools find theirs. A / in a key or a
+secret is written %2F. Whatever is kept is private: there is no address under which a browser could ask for it, and
+nothing is ever replaced under its name.
 """
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,11 @@ def backend(address: str, home: Path) -> dict[str, Any]:
     try:
         parts = urlsplit(address)
         port = parts.port
-    except ValueError as error:
-        raise ImproperlyConfigured(f"STORAGE_URL cannot be read: {error}.") from error
+    except ValueError:
+        # Python's own words quote what it took for a port: the first part of a key that has a / in it.
+        raise ImproperlyConfigured(
+            "STORAGE_URL cannot be read. Where a key or a secret has a / in it, write %2F instead."
+        ) from None
     if parts.scheme in ("", "file"):
         if parts.netloc:
             raise ImproperlyConfigured("STORAGE_URL names a folder as file:///folder, with three slashes.")
@@ -76,19 +81,25 @@ def _s3(parts: SplitResult) -> dict[str, Any]:
 def _azure(parts: SplitResult) -> dict[str, Any]:
     _require("azure.storage.blob", "azure")
     if not parts.username or not parts.password:
-        raise ImproperlyConfigured("STORAGE_URL names no account and key: give azure://account:key@container.")
-    words = _words(parts, {"endpoint"})
-    account, key = unquote(parts.username), unquote(parts.password)
+        raise ImproperlyConfigured(
+            "STORAGE_URL names no account and key: give azure://account:key@container, with %2F for each / of the key."
+        )
+    words, key = _words(parts, {"endpoint"}), unquote(parts.password)
+    try:
+        base64.b64decode(key, validate=True)
+    except ValueError:
+        raise ImproperlyConfigured(
+            "STORAGE_URL has a key that Azure never gave: one is base64, as `az storage account keys list` shows it."
+        ) from None
     options: dict[str, Any] = {
-        "account_name": account,
+        "account_name": unquote(parts.username),
         "account_key": key,
         "azure_container": _host(parts),
         "location": parts.path.strip("/"),
         "overwrite_files": False,
+        "endpoint": words.get("endpoint", ""),
     }
-    if "endpoint" in words:
-        options["connection_string"] = f"AccountName={account};AccountKey={key};BlobEndpoint={words['endpoint']};"
-    return {"BACKEND": "storages.backends.azure_storage.AzureStorage", "OPTIONS": options}
+    return {"BACKEND": "gaas.lib.azure.Container", "OPTIONS": options}
 
 
 def _host(parts: SplitResult) -> str:

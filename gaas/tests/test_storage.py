@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import importlib.util
 import os
 import stat
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,14 @@ from gaas.lib.storage import backend
 from gaas.tests.s3 import keep_files_at
 
 HOME = Path("/srv/home")
+
+
+@pytest.fixture
+def azure_package() -> None:
+    """Skip a test where the package is not installed; in CI it fails."""
+    if importlib.util.find_spec("azure") is None:
+        why = "azure-storage-blob is not installed (requirements-storage.txt)"
+        pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
 
 
 class TestBackend:
@@ -43,6 +53,18 @@ class TestBackend:
     def test_it_leaves_credentials_to_the_environment(self) -> None:
         assert "access_key" not in backend("s3://bucket", HOME)["OPTIONS"]
 
+    def test_it_takes_a_container(self, azure_package: None) -> None:
+        address = "azure://account:a+2%2F@container/a/b?endpoint=http://127.0.0.1:10000/account"
+        options = backend(address, HOME)["OPTIONS"]
+        assert (options["account_name"], options["account_key"]) == ("account", "a+2/")
+        assert (options["azure_container"], options["location"]) == ("container", "a/b")
+        assert options["endpoint"] == "http://127.0.0.1:10000/account"
+        assert options["overwrite_files"] is False
+
+    def test_a_container_is_at_azure_unless_it_is_said(self, azure_package: None) -> None:
+        with keep_files_at("azure://account:a+2%2F@container"):
+            assert default_storage.service_client.url == "https://account.blob.core.windows.net/"
+
     def test_it_keeps_nothing_in_public(self) -> None:
         options = backend("s3://bucket", HOME)["OPTIONS"]
         assert options["default_acl"] == "private"
@@ -63,6 +85,24 @@ class TestBackend:
     def test_it_says_what_is_wrong(self, address: str, said: str) -> None:
         with pytest.raises(ImproperlyConfigured, match=said.replace("?", r"\?")):
             backend(address, HOME)
+
+    @pytest.mark.parametrize(
+        ("address", "said"),
+        [
+            ("azure://container", "no account and key"),
+            ("azure://account:a+2%2F@container?sas=x", "sas"),
+            ("azure://account:a.b.@container", "never gave"),
+        ],
+    )
+    def test_it_says_what_is_wrong_with_a_container(self, azure_package: None, address: str, said: str) -> None:
+        with pytest.raises(ImproperlyConfigured, match=said):
+            backend(address, HOME)
+
+    @pytest.mark.parametrize("address", ["azure://account:se+cret/key==@container", "s3://key:se+cret/key@bucket"])
+    def test_a_key_with_a_slash_is_said_and_not_shown(self, address: str) -> None:
+        with pytest.raises(ImproperlyConfigured, match="%2F") as raised:
+            backend(address, HOME)
+        assert "se+cret" not in "".join(traceback.format_exception(raised.value))
 
     @pytest.mark.parametrize(
         ("address", "missing", "extra"),
@@ -87,6 +127,22 @@ class TestFolder:
             path = default_storage.path(key)
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
         assert stat.S_IMODE(os.stat(tmp_path / "kept" / "a").st_mode) == 0o700
+
+
+class TestContainer:
+    def test_one_that_is_away_is_given_up_within_seconds(
+        self, azure_package: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from azure.core.exceptions import ServiceRequestError
+        from azure.core.pipeline.transport import HttpTransport
+
+        pauses: list[float] = []
+        monkeypatch.setattr(HttpTransport, "sleep", lambda self, seconds: pauses.append(seconds))
+        away = "azure://account:a+2%2F@container?endpoint=http://127.0.0.1:1/account"
+        with keep_files_at(away), pytest.raises(ServiceRequestError):
+            default_storage.exists("a")
+        assert len(pauses) == 2
+        assert sum(pauses) <= 4
 
 
 class TestBucket:

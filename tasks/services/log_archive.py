@@ -251,8 +251,11 @@ def _unpack(archive: LogArchive, offset: int, limit: int) -> bytes:
 
 
 def _read_range(key: str, start: int, size: int) -> bytes:
+    # A file in a container or a bucket would be fetched as a whole by its first read.
+    if hasattr(default_storage, "read_range"):
+        part: bytes = default_storage.read_range(key, start, size)
+        return part
     with default_storage.open(key) as kept:
-        # A file in a bucket would be fetched as a whole by its first read.
         if hasattr(kept, "obj"):
             data: bytes = kept.obj.get(Range=f"bytes={start}-{start + size - 1}")["Body"].read()
             return data
