@@ -68,8 +68,8 @@ test-partitions: dev ## Cut, deafen and slow the wires to hosts; restart servers
 test-chaos-2000: dev ## The same with 2 000 tasks and 480 blows, on PostgreSQL and Redis
 	@CHAOS_TASKS=2000 CHAOS_BLOWS=$${CHAOS_BLOWS:-480} $(PYTEST) -m systems -rs -s tests/systems/test_chaos.py -k redis $(ARGS)
 
-test-files: dev ## Uploads, inputs, results and checkpoints through a whole house
-	@$(PYTEST) -m systems -rs tests/systems/test_files.py $(SMOKE) $(AGAIN) $(ARGS)
+test-files: dev ## Uploads, inputs, results and checkpoints through a whole house, and in a container on Azurite, which npm brings
+	@$(SQLITE) $(PYTEST) -m systems -rs tests/systems/test_files.py tests/systems/test_azure.py $(SMOKE) $(AGAIN) $(ARGS)
 
 test-browser: dev ## Walk through the admin and the API in Chromium
 	@$(PYTEST) -n $(JOBS) $(SHARED) -m systems -rs tests/systems/test_browser.py tests/systems/test_browser_pages.py \

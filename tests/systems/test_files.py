@@ -79,7 +79,8 @@ def log_of(person: Person, task: dict[str, Any]) -> str:
     return person.ask("GET", f"tasks/{task['id']}/logs/").text
 
 
-def test_what_one_task_leaves_the_next_is_given(house: House, alice: Person) -> None:
+def hand_on_from_task_to_task(house: House, alice: Person) -> None:
+    """Give an upload to a task, and what that leaves to another; fetch the result by a range and in a ZIP."""
     digest = hashlib.sha256(DATA).hexdigest()
     given = {"upload": upload(alice, "train.bin", DATA), "as": "data/train.bin"}
     first = run(house, alice, TRAIN.replace("SHA256", digest), given)
@@ -111,6 +112,10 @@ def test_what_one_task_leaves_the_next_is_given(house: House, alice: Person) -> 
 
     assert at_its_end(alice, second["id"])["status"] == "COMPLETED"
     assert log_of(alice, second).endswith("served\n")
+
+
+def test_what_one_task_leaves_the_next_is_given(house: House, alice: Person) -> None:
+    hand_on_from_task_to_task(house, alice)
 
 
 def test_results_beyond_the_quota_are_refused_and_said(house: House) -> None:
