@@ -17,6 +17,8 @@ hypothesis.settings.load_profile("house")
 
 # A file stays on one worker, and one of these begun last would be waited for alone.
 BEGUN_FIRST = (
+    "tests/test_money_machine.py",
+    "tasks/tests/test_races.py",
     "gaas/tests/test_matrix.py",
     "gaas/tests/test_page_matrix.py",
     "tests/test_migrations.py",
@@ -25,8 +27,8 @@ BEGUN_FIRST = (
     "accounts/ledger/tests/test_crash.py",
     "gpus/tests/agent/",
 )
-# Forms, pages and log-ins with plain SQL of their own: beside the second engine the matrices call each endpoint and
-# each page, and what was made for races runs from these files too.
+# Forms, pages, log-ins, files and letters with plain SQL of their own: beside the second engine the matrices call each
+# endpoint and each page, and what was made for races runs from these files too.
 ONE_ENGINE = (
     "*/tests/test_*admin*.py",
     "*/tests/test_*page*.py",
@@ -47,10 +49,20 @@ ONE_ENGINE = (
     "gaas/tests/test_api_document.py",
     "gaas/tests/test_every_route.py",
     "gaas/tests/test_headers.py",
+    "gaas/tests/test_hostile.py",
     "gaas/tests/test_request_log.py",
     "payments/tests/test_nodes.py",
     "payments/tests/test_statement_views.py",
+    "tasks/tests/test_artifacts.py",
     "tasks/tests/test_bad_input.py",
+    "tasks/tests/test_inputs.py",
+    "tasks/tests/test_letters.py",
+    "tasks/tests/test_log_archive.py",
+    "tasks/tests/test_relays.py",
+    "tasks/tests/test_secrets.py",
+    "tasks/tests/test_states.py",
+    "tasks/tests/test_uploads.py",
+    "tasks/tests/test_windows.py",
 )
 # What gives a test the database, or a process with one.
 DATABASES = frozenset({"db", "transactional_db", "live_server", "run", "house"})
