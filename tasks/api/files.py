@@ -128,7 +128,11 @@ class UploadCompleteView(OneUpload):
     digest: str | None = None
 
     def ahead(self, request: Request, still: Callable[[], None], version: str, pk: UUID) -> None:
-        """Read all the bytes before the key's transaction is open: many gigabytes take minutes."""
+        """Read all the bytes before the key's transaction is open: many gigabytes take minutes.
+
+        Not for a body that is refused whatever they are.
+        """
+        self.body()
         self.digest = services.digest_upload(self.upload(pk), by=request.user, still=still)
 
     @extend_schema(operation_id="uploads_complete", request=bodies.CompleteInput, responses=bodies.UploadOutput)

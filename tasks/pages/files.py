@@ -12,6 +12,7 @@ from accounts.pages.of_account import OfAccount
 from accounts.services import storage_of
 from gaas.lib import clock
 from gaas.lib.amounts import show_bytes
+from gaas.lib.errors import DomainError
 from gaas.lib.pages.board import VerbForm, after
 from tasks import services
 from tasks.models import Upload
@@ -49,8 +50,12 @@ class Files(OfAccount):
     def do_send_file(self, form: SendFileForm) -> HttpResponse:
         sent, by = form.cleaned_data["file"], self.request.user
         upload = services.create_upload(name=sent.name, size=sent.size, account=self.account, by=by, now=clock.now())
-        services.send_upload(upload, offset=0, stream=sent, length=sent.size, by=by)
-        services.complete_upload(upload, sha256="", by=by, now=clock.now())
+        try:
+            services.send_upload(upload, offset=0, stream=sent, length=sent.size, by=by)
+            services.complete_upload(upload, sha256="", by=by, now=clock.now())
+        except DomainError:
+            services.delete_upload(upload, by=by, now=clock.now())  # its rest would never come
+            raise
         return self.done(f"{upload.name} is here, {show_bytes(sent.size)}. A task is given it by its id.")
 
     def do_delete_upload(self, form: DeleteUploadForm) -> HttpResponse:

@@ -95,9 +95,9 @@ def reject(task: Task, *, by: User, reason: str, step: ApprovalStep | None = Non
 
 def _lock(task: Task, by: User, named: ApprovalStep | None) -> ApprovalStep:
     """Lock the task, read what a decision goes by as it is now, and give the step that waits for `by`."""
-    stored = Task.objects.select_for_update(no_key=True).only("status", "limit_ms", "priority").get(pk=task.pk)
-    read_as, task.status = task.status, stored.status
-    task.limit_ms, task.priority = stored.limit_ms, stored.priority
+    read_as = task.status
+    fields = ["status", "limit_ms", "priority"]
+    task.refresh_from_db(fields=fields, from_queryset=Task.objects.select_for_update(no_key=True))
     own = task.approval_steps.filter(status=StepStatus.PENDING).select_related("account").order_by("position")
     waiting = list(own) if read_as == task.status == TaskStatus.PENDING else []
     if not waiting and not _decides_some(task, by):

@@ -210,12 +210,25 @@ def complete(file: StoredFile, *, sha256: str, digest: str = "", keep_seconds: f
 
 
 def digest_of(file: StoredFile, *, still: Callable[[], None] = lambda: None) -> str:
-    """Count the SHA-256 of what is here, which takes as long as reading it; calls `still` between the blocks."""
+    """Count the SHA-256 of what is here, which takes as long as reading it; calls `still` between the blocks.
+
+    Raises StorageAway where it breaks off, as for a file that is deleted meanwhile.
+    """
     digest = hashlib.sha256()
-    for block in read(file):
+    blocks = read(file)
+    while block := _next(blocks):
         digest.update(block)
         still()
     return digest.hexdigest()
+
+
+def _next(blocks: Iterator[bytes]) -> bytes:
+    """Give the next block, b"" at the end."""
+    try:
+        return next(blocks, b"")
+    except Exception as error:
+        log.exception("a kept file cannot be read")
+        raise StorageAway from error
 
 
 def read(file: StoredFile, start: int = 0, end: int | None = None) -> Iterator[bytes]:
@@ -233,12 +246,7 @@ def read(file: StoredFile, start: int = 0, end: int | None = None) -> Iterator[b
     ]
     let_go_of_the_database()
     blocks = _blocks(pieces, start, end)
-    try:
-        first = next(blocks, b"")
-    except Exception as error:
-        log.exception("a kept file cannot be read")
-        raise StorageAway from error
-    return _chain(first, blocks)
+    return _chain(_next(blocks), blocks)
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
@@ -267,16 +275,15 @@ def remove(file: StoredFile, *, now: datetime) -> bool:
 
     Raises FileInUse while a live task needs it. Locks: file → storage.
     """
-    locked = StoredFile.objects.select_for_update(no_key=True).filter(pk=file.pk).get()
+    file.refresh_from_db(fields=["status"], from_queryset=StoredFile.objects.select_for_update(no_key=True))
     if StoredFile.objects.filter(pk=file.pk).needed().exists():
         raise FileInUse("A task that has not ended needs this file. Wait for its end, or cancel it.")
-    if locked.status == FileStatus.REMOVED or not locked.remove(now=now):
+    if file.status == FileStatus.REMOVED or not file.remove(now=now):
         return False
-    give_back_storage(account_id=locked.account_id, size=locked.size)
-    pieces = list(locked.pieces.filter(is_kept=True))
-    locked.pieces.filter(is_kept=True).update(is_kept=False)
+    give_back_storage(account_id=file.account_id, size=file.size)
+    pieces = list(file.pieces.filter(is_kept=True))
+    file.pieces.filter(is_kept=True).update(is_kept=False)
     transaction.on_commit(lambda: drop(pieces))
-    file.status = locked.status
     return True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -47,7 +46,3 @@ class _Watched:
         SlowStorage.reads.append(connection.in_atomic_block)
         SlowStorage.at_read()
         return bytes(self._file.read(size))
-
-
-def pause() -> None:
-    time.sleep(0.05)

@@ -7,6 +7,7 @@ from accounts.services import storage_of
 from accounts.services.storage import set_storage_quota
 from tasks.models import Upload
 from tasks.pages.files import Files
+from tasks.tests.slow_storage import SlowStorage
 
 pytestmark = pytest.mark.django_db
 
@@ -45,6 +46,17 @@ class TestFilesPage:
         assert answer.status_code == 400
         assert "may keep are taken" in answer.content.decode()
         assert not Upload.objects.exists()
+
+    def test_what_could_not_be_kept_takes_no_room(self, bob_web, lab, settings, tmp_path, monkeypatch):
+        def away():
+            raise OSError("away")
+
+        backend = {"BACKEND": "tasks.tests.slow_storage.SlowStorage", "OPTIONS": {"location": tmp_path}}
+        settings.STORAGES = {**settings.STORAGES, "default": backend}
+        monkeypatch.setattr(SlowStorage, "at_read", away)
+        assert bob_web.post(url(lab), sent()).status_code == 503
+        assert not Upload.objects.here().exists()
+        assert storage_of(lab).used == 0
 
     def test_no_file_is_refused(self, bob_web, lab):
         assert bob_web.post(url(lab), {"do": "send_file", "of": ""}).status_code == 400

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from django.db import connections
 
 from gaas.lib import clock
 from gaas.outbox.models import IdempotencyKey
+from tasks import services
 from tasks.models import Upload
+from tasks.services import files
 from tasks.tests.rig import refused
-from tasks.tests.slow_storage import SlowStorage, pause
+from tasks.tests.slow_storage import SlowStorage
 from tasks.tests.test_uploads import UPLOADS, begin, put
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -60,14 +64,20 @@ def test_sent_again_it_has_one_answer_and_reads_nothing(alice, api, sent, storag
     assert storage.reads == []
 
 
-def test_a_call_that_reads_longer_than_its_lock_keeps_the_key(alice, api, sent, settings):
-    settings.IDEMPOTENCY_LOCK_SECONDS, answers, reading = 1.0, [], threading.Event()
+def test_a_call_that_reads_longer_than_its_lock_keeps_the_key(alice, api, sent, settings, monkeypatch):
+    """Time goes by at each look at the clock, and at the second block the lock has run out but for its renewals."""
+    looks, answers = itertools.count(step=settings.IDEMPOTENCY_LOCK_SECONDS), []
+    monkeypatch.setattr("gaas.outbox.api.time", SimpleNamespace(monotonic=lambda: float(next(looks))))
     client, other = api(alice), api(alice)
+    blocks, is_late, go_on = itertools.count(1), threading.Event(), threading.Event()
 
     def at_read():
-        reading.set()
-        for _ in range(3):
-            pause()
+        block = next(blocks)
+        if block == 2:
+            IdempotencyKey.objects.update(locked_until=clock.now() - timedelta(seconds=1))
+        if block == 4:
+            is_late.set()
+            go_on.wait(60)
 
     SlowStorage.at_read = at_read
 
@@ -79,14 +89,12 @@ def test_a_call_that_reads_longer_than_its_lock_keeps_the_key(alice, api, sent, 
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert reading.wait(60)
-    until = clock.now() + timedelta(seconds=1.5)
-    while clock.now() < until:
-        if answers:
-            break
+    try:
+        assert is_late.wait(60)
         refused(complete(other, sent), 409, "idempotency_in_progress")
-        pause()
-    thread.join()
+    finally:
+        go_on.set()
+        thread.join()
     assert [answer.status_code for answer in answers] == [200]
     assert complete(other, sent).content == answers[0].content
 
@@ -125,3 +133,25 @@ def test_what_is_not_all_here_is_told_as_without_a_key(alice, api):
     id_ = begin(api(alice), size=len(DATA)).json()["id"]
     put(api(alice), id_, DATA[:-1])
     refused(complete(api(alice), id_), 409, "file_incomplete")
+
+
+def test_nothing_is_read_for_a_body_that_is_refused(alice, api, sent, storage):
+    refused(complete(api(alice), sent, sha256="no digest"), 400, "invalid", "sha256")
+    refused(complete(api(alice), sent, sha265=SHA256), 400, attr="sha265")
+    assert storage.reads == []
+    assert complete(api(alice), sent, sha256=SHA256).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "once"}], ids=["without a key", "with one"])
+def test_one_that_is_deleted_while_it_is_read_is_no_fault(alice, api, monkeypatch, headers):
+    monkeypatch.setattr(files, "PIECE_BYTES", 100_000)
+    path = f"{UPLOADS}{begin(api(alice), size=len(DATA)).json()['id']}/"
+    put(api(alice), path.split("/")[-2], DATA)
+
+    def delete():
+        SlowStorage.reset()
+        services.delete_upload(Upload.objects.get(), by=alice, now=clock.now())
+
+    SlowStorage.at_read = delete
+    refused(api(alice).post(f"{path}complete/", {}, format="json", headers=headers), 503, "storage_away")
+    refused(api(alice).post(f"{path}complete/", {}, format="json", headers=headers), 404)
