@@ -149,6 +149,8 @@ def _stop_at(task: Task, slots: list[Slot], now: datetime) -> datetime | None:
 
 def time_left_ms(task: Task) -> int:
     """Give what is left of a task's limit after the attempts that its payer pays for."""
+    if not task.epoch:
+        return task.limit_ms
     if task.is_open_ended:
         return task.limit_ms - sum(attempt.paid_ms for attempt in task.attempts.all())
     if not task.user_failures:

@@ -87,9 +87,8 @@ def reap(*, now: datetime) -> None:
 
     Offers nobody took within OFFER_SECONDS and preparations beyond PREPARE_SECONDS (in a cluster's queue
     QUEUED_SECONDS) are REFUSED and placed elsewhere, but not before OFFER_SECONDS in which hosts could reach
-    the platform. After a missed lease and
-    the reconnect window the grant is void: LOST, metered to the last acknowledged sync. The agent has ended
-    the program FENCE_MARGIN_SECONDS before.
+    the platform. After a missed lease and the reconnect window the grant is void: LOST, metered to the last
+    acknowledged sync. The agent has ended the program FENCE_MARGIN_SECONDS before.
     """
     grace = timedelta(seconds=settings.RECONNECT_SECONDS)
     open_ = Attempt.objects.open()
@@ -117,10 +116,12 @@ def reap(*, now: datetime) -> None:
     prepared_before = now - timedelta(seconds=settings.PREPARE_SECONDS)
     offered_before = now - timedelta(seconds=settings.QUEUED_SECONDS)
     is_too_long = Q(prepared_from__lt=prepared_before) | Q(offered_at__lt=offered_before)
-    for attempt in open_.filter(is_too_long, status=AttemptStatus.PREPARING)[:BATCH]:
+    too_long = open_.filter(is_too_long, status=AttemptStatus.PREPARING)
+    for attempt in too_long[:BATCH]:
         _close_if(
             attempt,
-            lambda a: a.status == AttemptStatus.PREPARING,
+            # As it is now: it may wait in a queue since.
+            lambda a: too_long.filter(pk=a.pk).exists(),
             status=AttemptStatus.REFUSED,
             code="preparation_too_long",
             detail="The host did not get it ready in time.",

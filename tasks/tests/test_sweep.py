@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import connection
 
 from accounts.ledger.models import Hold
 from gaas.lib import clock
@@ -103,6 +104,23 @@ class TestOffers:
         rig.sync()
         sweep()
         assert Attempt.objects.get().failure_code == "preparation_too_long"
+
+    def test_what_came_into_a_queue_since_the_sweep_looked_goes_on(self, rig, alice, dana):
+        an_approved_task(alice, dana)
+        offered_to(rig)
+        rig.sync()
+        now = clock.now()
+        Host.objects.update(lease_expires_at=now + timedelta(hours=1))
+        Attempt.objects.update(prepared_from=now - timedelta(seconds=1_801))
+
+        def sync_comes_first(execute, sql, params, many, context):
+            if sql.startswith("SELECT") and '"tasks_task"' in sql and Attempt.objects.get().prepared_from < now:
+                Attempt.objects.update(prepared_from=now)
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(sync_comes_first):
+            sweep()
+        assert Attempt.objects.get().status == "PREPARING"
 
     def test_a_preparation_has_its_limit(self, rig, alice, dana):
         task = an_approved_task(alice, dana)
