@@ -8,10 +8,12 @@ version 1, nothing has to move.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -171,6 +173,7 @@ class Cgroup:
     def __init__(self, base: Base, name: str):
         self.version = base.version
         self.folders = {controller: Path(folder, name) for controller, folder in base.folders.items()}
+        self._make_again: Callable[[], None] | None = None
 
     def _put(self, controller: str, values: dict[str, object]) -> None:
         folder = self.folders.get("" if self.version == 2 else controller)
@@ -180,6 +183,7 @@ class Cgroup:
 
     def make(self, *, memory_bytes: int | None, tasks: int, gpus: int) -> None:
         """Make it with its limits: `tasks` counts threads too, the processor goes by GPUs. Raises OSError."""
+        self._make_again = functools.partial(self.make, memory_bytes=memory_bytes, tasks=tasks, gpus=gpus)
         for folder in self.folders.values():
             if not folder.parent.is_dir():  # another agent took it for what a dead one left
                 folder.parent.mkdir(exist_ok=True)
@@ -203,7 +207,19 @@ class Cgroup:
                 self._put("memory", {"memory.memsw.limit_in_bytes": memory_bytes})
 
     def enter(self) -> None:
-        """Put the calling process in; what it starts is in it from the beginning."""
+        """Put the calling process in; what it starts is in it from the beginning.
+
+        While it is empty another agent may take it for what a dead one left: then it is made again.
+        """
+        try:
+            self._enter()
+        except FileNotFoundError:
+            if self._make_again is None:
+                raise
+            self._make_again()
+            self._enter()
+
+    def _enter(self) -> None:
         for folder in self.folders.values():
             (folder / "cgroup.procs").write_text("0")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
@@ -41,7 +42,7 @@ def limited(request, tmp_path_factory):
 
 def _end(host, program: str, **given: object) -> dict:
     work = host.peer.offer(payload={"script": f"#!/usr/bin/env python3\n{program}"}, **given)
-    return host.peer.until_finished(work, seconds=40)
+    return host.peer.until_finished(work)
 
 
 EAT = "import time\nheld = [bytearray(b'x' * (8 << 20)) for _ in range(60)]\ntime.sleep(60)\n"
@@ -83,7 +84,7 @@ class TestMemory:
         if limited.keeper != "cgroups":
             pytest.skip("what is not in a process is not seen by looking at processes")
         work = limited.peer.offer(payload={"script": "head -c 400M /dev/zero > /dev/shm/x; sleep 60"})
-        end = limited.peer.until_finished(work, seconds=40)
+        end = limited.peer.until_finished(work)
         assert (end["fault"], end["code"]) == ("user", "out_of_memory")
 
 
@@ -104,7 +105,7 @@ class TestProcesses:
         if limited.keeper != "cgroups":
             pytest.skip("only the kernel can refuse a process")
         work = limited.peer.offer(payload={"script": "for i in $(seq 200); do sleep 60 & done; wait"})
-        end = limited.peer.until_finished(work, seconds=40)
+        end = limited.peer.until_finished(work)
         assert (end["outcome"], end["fault"], end["code"]) == ("FAILED", "user", "too_many_processes")
 
     def test_a_fork_bomb_ends_and_leaves_nothing(self, limited):
@@ -124,13 +125,13 @@ class TestProcesses:
 class TestDisk:
     def test_too_many_bytes_are_ended_and_told(self, limited):
         work = limited.peer.offer(payload={"script": "head -c 100M /dev/zero > $GAAS_OUTPUT/x; sleep 60"})
-        end = limited.peer.until_finished(work, seconds=40)
+        end = limited.peer.until_finished(work)
         assert (end["outcome"], end["fault"], end["code"]) == ("FAILED", "user", "disk_full")
         assert "64" in end["detail"]
 
     def test_too_many_files_are_ended_and_told(self, limited):
         work = limited.peer.offer(payload={"script": "seq 1000 | xargs touch; sleep 60"})
-        end = limited.peer.until_finished(work, seconds=40)
+        end = limited.peer.until_finished(work)
         assert (end["fault"], end["code"]) == ("user", "disk_full")
         assert "files" in end["detail"]
 
@@ -145,7 +146,7 @@ class TestDisk:
 
     def test_what_is_sparse_or_named_twice_is_counted_as_it_is(self, limited):
         script = "head -c 20M /dev/zero > a; for i in 1 2 3 4 5 6; do ln a b$i; done;truncate -s 10G c; sleep 2.5"
-        end = limited.peer.until_finished(limited.peer.offer(payload={"script": script}), seconds=40)
+        end = limited.peer.until_finished(limited.peer.offer(payload={"script": script}))
         assert (end["outcome"], end["code"]) == ("SUCCEEDED", "")
 
 
@@ -153,11 +154,12 @@ class TestCgroup:
     def test_none_is_left_behind(self, limited):
         if limited.keeper != "cgroups":
             pytest.skip("there are none")
-        work = limited.peer.offer(payload={"script": "sleep 1"})
+        work = limited.peer.offer(payload={"script": "sleep 300"})
         limited.started(work)
         order = durable.read_json(limited.folder_of(work) / "order.json")
         there = [path / work.assignment.id for path in cgroups.Base.from_wire(order["cgroups"]).paths]
         wait_for(lambda: all(path.is_dir() for path in there), what="its cgroup")
+        limited.peer.cancel(work, grace_ms=0)
         limited.peer.until_finished(work)
         assert not any(path.exists() for path in there)
 
@@ -179,6 +181,26 @@ class TestCgroup:
         finally:
             host.close()
         assert not any(path.exists() for path in base.paths)
+
+    def test_one_that_was_taken_away_before_the_program_is_in_it_is_made_again(self, tmp_path):
+        try:
+            base = cgroups.find(tmp_path / "state")
+        except cgroups.NoCgroups as why:
+            pytest.skip(f"there are no cgroups: {why}")
+        cgroup = cgroups.Cgroup(base, "attempt")
+        try:
+            cgroup.make(memory_bytes=64 << 20, tasks=7, gpus=1)
+            for folder in cgroup.folders.values():
+                cgroups.remove_empty(folder.parent)
+            program = subprocess.Popen(["sleep", "60"], preexec_fn=cgroup.enter)
+            try:
+                assert cgroup.pids() == [program.pid]
+            finally:
+                cgroup.kill()
+                program.wait()
+        finally:
+            cgroup.remove()
+            cgroups.leave(base)
 
     def test_those_of_an_agent_that_was_killed_go_with_the_next_start_of_any(self, peer, tmp_path):
         (tmp_path / "dead").mkdir()
