@@ -7,7 +7,7 @@ started.json      the program was started, or was about to be; nobody starts it 
 log               what it wrote, both streams, cut at the limit
 progress.json     the last progress line
 stop              why and how to end it; written by the agent
-more              how many milliseconds the server has added to its limit since the start
+more              how many milliseconds the server has added to the limit that it was assigned with
 container.json    a container was made, or was about to be; its first process once it runs
 exit.json         how it ended
 elapsed           milliseconds it has run, where another machine runs it
@@ -42,7 +42,7 @@ class UnsafeId(ValueError):
 
 @dataclass
 class Order(Body):
-    """What the supervisor needs beyond the assignment. Times are on the boot clock."""
+    """What the supervisor needs beyond the assignment."""
 
     limit_ms: int  # from the program's start, as its elapsed time
     lease_path: str
@@ -236,11 +236,14 @@ class Attempt:
     # -- going on
 
     def prolong(self, limit_ms: int) -> None:
-        """Note that the server gives it more time than it was assigned with; never less than before."""
+        """Note that the server gives it more time than it was assigned with; never less than before.
+
+        On a full disk it is left: each answer says it again, and the room that is kept is for a stop and the end.
+        """
         more = limit_ms - self.assignment.limit_ms
         if more > 0 and more > self.more_ms():
-            with contextlib.suppress(FileNotFoundError):
-                self._write("more", {"ms": more})
+            with contextlib.suppress(OSError):
+                durable.write_json(self.folder / "more", {"ms": more})
 
     def more_ms(self) -> int:
         found = (durable.read_json(self.folder / "more") or {}).get("ms")

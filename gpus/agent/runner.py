@@ -203,7 +203,7 @@ class Runner(threading.Thread):
         """Get the server's permission and launch. Raises Stopped.
 
         Asked again after any doubt: until `started.json` is there nothing has run, and the server
-        answers the same attempt with what is left of its time.
+        answers the same attempt as before.
         """
         while True:
             if self.attempt.stop_asked() is not None:

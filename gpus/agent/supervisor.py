@@ -51,8 +51,8 @@ class Supervisor:
     def __init__(self, attempt: Attempt, order: Order):
         self.attempt, self.order = attempt, order
         self.assignment = attempt.assignment
-        # Counted from the start, by the clock that tells `elapsed_ms`: what timed out had all of its limit.
-        self.deadline = float("inf")
+        # The limit counts from it, by the clock that tells `elapsed_ms`: what timed out had all of its limit.
+        self.started_at = float("inf")
         self.memory_limit = order.memory_mib << 20
         self.verdict: Verdict | None = None
         self.kill_at: float | None = None
@@ -73,7 +73,6 @@ class Supervisor:
         secrets = self.assignment.secrets.values()
         self.streams = Streams(log, self.attempt.folder / "progress.json", self._log_is_lost, secrets)
         self.started_at = clock.boottime()
-        self.deadline = self.started_at + self.order.limit_ms / 1000
         # From here on nobody may start this attempt again, even if this process dies before the exec.
         durable.write_json(
             self.attempt.folder / "started.json",
@@ -192,13 +191,18 @@ class Supervisor:
             return stopped(asked["reason"], asked["grace_ms"])
         if self._host_goes_down:
             return Verdict(FAILED, FAULT_HOST, "host_shutdown", "The host goes down and ended the program.", grace_ms)
-        if now >= self.deadline + self.attempt.more_ms() / 1000:
-            detail = f"The time limit of {self.order.limit_ms / 1000:g} s was reached."
+        ran_ms = (now - self.started_at) * 1000
+        if ran_ms >= self.order.limit_ms and ran_ms >= (limit_ms := self._limit_ms()):
+            detail = f"The time limit of {limit_ms / 1000:g} s was reached."
             return Verdict(TIMED_OUT, FAULT_USER, "time_limit", detail, grace_ms)
         if now >= self._fenced_at(now):
             detail = "The host was out of touch with the server for too long."
             return Verdict(FAILED, FAULT_HOST, "fenced", detail, min(grace_ms, FENCE_GRACE_MS))
         return None
+
+    def _limit_ms(self) -> int:
+        """Give the limit by now; a repeated question for the start may have been answered with more already."""
+        return max(self.order.limit_ms, self.assignment.limit_ms + self.attempt.more_ms())
 
     def _fenced_at(self, now: float) -> float:
         """Give the moment past which the server may run this attempt elsewhere.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -87,14 +87,15 @@ class Report:
 def start(*, attempt_id: UUID, host: Host, epoch: int, session: UUID, seq: int, now: datetime) -> int:
     """Permit the program to start and return the milliseconds it has; the commit of RUNNING begins the charge.
 
-    The same question again by the same session is no second start (its answer was lost): what went by since
-    the first one is taken off. Raises LeaseLost, or StopRequested while the task is being ended.
+    The same question again by the same session is no second start (its answer was lost), and the program has all of
+    its time still: the limit counts from its own start. Raises LeaseLost, or StopRequested while the task is being
+    ended.
     """
     attempt, task = _lock(attempt_id, host, epoch)
     if attempt.status == AttemptStatus.RUNNING:
         if attempt.started_session != session:
             raise LeaseLost("Another life of this agent started it; what it knew is gone.")
-        return max(1, attempt.limit_ms - (now - (attempt.started_at or now)) // timedelta(milliseconds=1))
+        return attempt.limit_ms
     if task.cancel_requested_at or task.complete_requested_at:
         raise StopRequested("The task is being cancelled; do not start it.")
     if attempt.status == AttemptStatus.OFFERED:

@@ -125,7 +125,7 @@ class NodeSupervisor(Supervisor):
 
     def _beat(self, now: float) -> None:
         """Tell how long the program has run: the agent cannot know it by a clock of its own."""
-        if hasattr(self, "started_at"):
+        if self.started_at <= now:
             with contextlib.suppress(OSError):
                 elapsed = int((now - self.started_at) * 1000)
                 durable.write(self.attempt.folder / "elapsed", str(elapsed).encode(), durable=False)

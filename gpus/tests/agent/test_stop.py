@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import time
 
+from gpus.agent import clock, durable
+from gpus.agent.attempt import Attempt, Order
+from gpus.agent.protocol import Assignment
+from gpus.agent.supervisor import Supervisor
+
 from .host import is_running, mark, wait_for
 
 DAEMON = """#!/usr/bin/env python3
@@ -133,6 +138,20 @@ class TestEnd:
         end = working.peer.until_finished(work)
         assert (end["outcome"], end["exit_code"]) == ("SUCCEEDED", 0)
 
+    def test_more_time_counts_once_however_it_was_told(self, tmp_path):
+        """The start was asked for twice, and by the second time the server had given more."""
+        assignment = Assignment("a", 1, "t", "", "script", "process", {}, {}, [], limit_ms=1000, grace_ms=0)
+        attempt = Attempt.keep(tmp_path, assignment)
+        lease = tmp_path / "lease.json"
+        durable.write_json(lease, {"deadline_boottime": clock.boottime() + 3600})
+        supervisor = Supervisor(attempt, Order(limit_ms=50_000, lease_path=str(lease)))
+        attempt.prolong(50_000)
+        supervisor.started_at = clock.boottime() - 20
+        assert supervisor._due_verdict() is None
+        supervisor.started_at = clock.boottime() - 51
+        verdict = supervisor._due_verdict()
+        assert (verdict.code, verdict.detail) == ("time_limit", "The time limit of 50 s was reached.")
+
     def test_it_keeps_the_memory_limit(self, working):
         script = "#!/usr/bin/env python3\nimport time\nheld = bytearray(200 << 20)\ntime.sleep(30)\n"
         work = working.peer.offer(payload={"script": script, "memory_mib": 100})
@@ -143,8 +162,8 @@ class TestEnd:
     def test_it_counts_memory_that_workers_share_once(self, working):
         script = (
             "#!/usr/bin/env python3\nimport os, time\nheld = bytearray(100 << 20)\n"
-            "for _ in range(3):\n    if os.fork() == 0:\n        time.sleep(1.6)\n        os._exit(0)\n"
-            "time.sleep(1.6)\n"
+            "for _ in range(3):\n    if os.fork() == 0:\n        time.sleep(3)\n        os._exit(0)\n"
+            "time.sleep(3)\n"
         )
         work = working.peer.offer(payload={"script": script, "memory_mib": 250})
         end = working.peer.until_finished(work)
