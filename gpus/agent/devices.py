@@ -85,6 +85,11 @@ class Handle:
     def whole(self) -> Any:
         return self.nvml if self.parent is None else self.parent
 
+    @property
+    def node(self) -> str:
+        """Give the device node of the whole GPU. Raises NVMLError."""
+        return f"/dev/nvidia{pynvml.nvmlDeviceGetMinorNumber(self.whole)}"
+
 
 def handles(index: int) -> list[Handle]:
     """Give what a GPU offers: itself, or its MIG slices where it is cut into some. Raises NVMLError."""
@@ -147,11 +152,10 @@ def _add_one(found: Devices, handle: Handle, driver: str) -> None:
         compute_capability=f"{major}.{minor}",
         driver=driver,
     )
-    number = pynvml.nvmlDeviceGetMinorNumber(handle.whole)
-    found.nodes[report.uuid] = f"/dev/nvidia{number}"
+    found.nodes[report.uuid] = handle.node
     if handle.parent is not None:
         gi, ci = (pynvml.nvmlDeviceGetGpuInstanceId(handle.nvml), pynvml.nvmlDeviceGetComputeInstanceId(handle.nvml))
-        at = f"gpu{number}/mig/gi{gi}"
+        at = f"gpu{handle.node.removeprefix('/dev/nvidia')}/mig/gi{gi}"
         caps = [_capability(f"{at}/access"), _capability(f"{at}/ci{ci}/access")]
         found.caps[report.uuid] = [node for node in caps if node]
     found.gpus.append(report)

@@ -217,13 +217,13 @@ class Slurm:
             for line in said.splitlines()
         ]
 
-    def section(self, **more: object) -> str:
+    def section(self, *, simulated: bool = True, **more: object) -> str:
         """Write the `[slurm]` section for an agent of this cluster."""
         values = {"partition": PARTITION, "shared_dir": str(self.shared), "conf": str(self.conf), "poll_seconds": 0.5}
         values |= {"settle_seconds": 1.0, "memory_mib_per_gpu": 256, **more}
         lines = [f"{name} = {_toml(value)}" for name, value in values.items()]
-        toy = '[slurm.gpus.toy]\nmodel = "Toy GPU"\nvram_mib = 24576\ncompute_capability = "8.0"\nsimulated = true\n'
-        return "[slurm]\n" + "\n".join(lines) + "\n\n" + toy
+        toy = '[slurm.gpus.toy]\nmodel = "Toy GPU"\nvram_mib = 24576\ncompute_capability = "8.0"\n'
+        return "[slurm]\n" + "\n".join(lines) + f"\n\n{toy}simulated = {_toml(simulated)}\n"
 
 
 MUNGE_FILES = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}

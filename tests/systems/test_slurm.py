@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +15,10 @@ import pytest
 from gpus.agent import durable
 from gpus.agent.executors import bubblewrap
 from gpus.agent.protocol import Timers
+from gpus.agent.slurm import samples
 from gpus.tests.agent.host import Host, is_running, mark, wait_for
 from gpus.tests.agent.peer import Peer, Work
+from gpus.tests.agent.test_nvml import SOURCE as FAKE_NVML
 from gpus.tests.agent.test_stop import DAEMON, FORK_LOOP
 from tests.peers import Missing
 from tests.systems import slurm as clusters
@@ -209,6 +213,50 @@ class TestRun:
         wait_for(lambda: not running.slurm.command("squeue", "-h").strip(), PATIENCE, "the queue to be empty")
 
 
+@pytest.fixture(scope="module")
+def measuring(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python whose NVML is a FAKE: it shows two GPUs that are not there, as each node of the cluster has."""
+    if shutil.which("gcc") is None:
+        not_run("slurm: gcc, to build a fake NVML, is missing")
+    folder = tmp_path_factory.mktemp("nvml")
+    library = folder / "libnvidia-ml.so.1"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", str(library), str(FAKE_NVML)], check=True)
+    gpus = [f"gpu|GPU-{number}|Toy|24576|1024|{37 + number}|312500|54|0|0\n" for number in range(GPUS_PER_NODE)]
+    (folder / "told").write_text("".join(gpus))
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={folder} FAKE_NVML={folder}/told exec python3 "$@"\n')
+    python.chmod(0o755)
+    return python
+
+
+class TestSamples:
+    def test_what_a_node_measures_is_told_of_the_gpus_of_the_attempt(self, make, measuring):
+        host = make(python=str(measuring), simulated=False).run()
+        gpus = [gpu["uuid"] for gpu in host.gpus() if "-n2-" in gpu["uuid"]]
+        work = host.offer("echo ready; sleep 300", gpus=gpus)
+
+        def told() -> list[dict[str, Any]]:
+            each = [sample for sync in host.peer.syncs for sample in sync["metrics"] if "utilisation" in sample]
+            return each[:GPUS_PER_NODE]
+
+        host.peer.until(lambda: len(told()) == GPUS_PER_NODE, PATIENCE, f"samples; {host.said()}")
+        rest = {"memory_mib": 1024, "power_w": 312.5, "temperature_c": 54}
+        assert told() == [{"gpu": uuid, "utilisation": 37 + n, **rest} for n, uuid in enumerate(gpus)]
+        host.peer.cancel(work)
+        ended(host, work)
+
+    def test_of_simulated_ones_nothing_is_measured(self, make, measuring):
+        host = make(python=str(measuring)).run()
+        gpus = [gpu["uuid"] for gpu in host.gpus() if "-n2-" in gpu["uuid"]]
+        work = host.offer("echo ready; sleep 300", gpus=gpus)
+        host.until_running(work)
+        elapsed = host.folder_of(work) / "elapsed"
+        wait_for(lambda: elapsed.exists() and int(elapsed.read_text()) > 2000, PATIENCE, "the time of a sample")
+        assert not (host.folder_of(work) / samples.FILE).exists()
+        host.peer.cancel(work)
+        ended(host, work)
+
+
 class TestCancel:
     def test_it_lets_the_program_save_first(self, running):
         work = running.offer('trap "echo saved; exit 0" TERM; echo ready; while :; do sleep 0.05; done')
@@ -384,8 +432,6 @@ class TestDoctor:
 
 
 def _doctor(host: SlurmHost) -> str:
-    import subprocess
-
     with contextlib.suppress(FileExistsError):
         host.state.mkdir()
     done = subprocess.run(host.command("doctor"), capture_output=True, text=True, check=False, timeout=120)

@@ -24,6 +24,7 @@ from ..protocol import FAULT_HOST
 from ..slurm import batch, check, library, states
 from ..slurm.cluster import Cluster
 from ..slurm.commands import Job, SlurmAway
+from ..slurm.samples import measured
 from ..verdict import NODE_FAILED, stopped
 from . import Executor, Finding
 from .payload import refusal
@@ -95,13 +96,16 @@ class SlurmExecutor(Executor):
         return Devices(gpus=self.cluster.partition().reports, problem=self.cluster.problem)
 
     def samples(self) -> list[dict]:
-        """Name GPUs that jobs of others hold: as many of each node as are in use beyond ours."""
+        """Give what nodes measured of our GPUs, and name those that jobs of others hold.
+
+        Of those: as many of each node as are in use beyond ours.
+        """
         if self.settings is None:
             return []
         partition, held = self.cluster.partition(), self._held()
         ours = {uuid for attempt in held for uuid in attempt.assignment.gpu_uuids}
         readies = [ready for attempt in held if (ready := batch.ready_of(attempt))]
-        samples = []
+        samples = [sample for attempt in held for sample in measured(attempt, partition.devices)]
         for node, used in partition.used.items():
             own = {index for ready in readies if ready.get("node") == node for index in ready.get("gpus") or []}
             foreign = used - own

@@ -1,4 +1,4 @@
-"""A copy of this package in the shared folder, so that a node needs nothing but a Python."""
+"""A copy of this package, and of what asks NVML, in the shared folder: a node needs nothing but a Python."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import hashlib
 import os
 from pathlib import Path
 
+import pynvml
+
 from .. import durable
 
 PACKAGE = Path(__file__).resolve().parents[1]
+AT = Path("gpus/agent")
 
 
 def lay_out(root: Path) -> Path:
     """Copy the package under a name that follows from its content; returns what goes into PYTHONPATH."""
-    files = {path.relative_to(PACKAGE): path.read_bytes() for path in sorted(PACKAGE.rglob("*.py"))}
+    files = {AT / path.relative_to(PACKAGE): path.read_bytes() for path in sorted(PACKAGE.rglob("*.py"))}
+    files[Path("pynvml.py")] = Path(pynvml.__file__).read_bytes()
     digest = hashlib.sha256()
     for name, content in files.items():
         digest.update(f"{name} {len(content)}\n".encode() + content)
@@ -23,7 +27,7 @@ def lay_out(root: Path) -> Path:
     part = library.with_name(f".{library.name}.{os.getpid()}.part")
     durable.erase(part)
     for name, content in files.items():
-        path = part / "gpus" / "agent" / name
+        path = part / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     (part / "gpus" / "__init__.py").write_bytes(b"")

@@ -24,6 +24,7 @@ from ..executors import bubblewrap
 from ..protocol import FAILED, FAULT_HOST, REFUSED
 from ..supervisor import Supervisor
 from ..verdict import Verdict
+from .samples import Sampler
 
 GO_LOOK_SECONDS = 0.05
 LOOK_SECONDS = 0.5
@@ -91,9 +92,9 @@ class Lease:
 class NodeSupervisor(Supervisor):
     """Supervise one program on a node, all times of which are on this node's clock."""
 
-    def __init__(self, attempt: Attempt, order: Order, lease: Lease):
+    def __init__(self, attempt: Attempt, order: Order, lease: Lease, sampler: Sampler | None):
         super().__init__(attempt, order)
-        self._lease = lease
+        self._lease, self._sampler = lease, sampler
         self._looked_at = self._beat_at = float("-inf")
 
     def _due_verdict(self) -> Verdict | None:
@@ -129,6 +130,10 @@ class NodeSupervisor(Supervisor):
             with contextlib.suppress(OSError):
                 elapsed = int((now - self.started_at) * 1000)
                 durable.write(self.attempt.folder / "elapsed", str(elapsed).encode(), durable=False)
+            if self._sampler is not None:
+                with contextlib.suppress(RuntimeError):  # where no thread can be had, nothing is measured
+                    self._sampler.start()  # not before the program: a process with threads is not to be forked
+                self._sampler = None
 
     def _fenced_at(self, now: float) -> float:
         return self._fence
@@ -174,10 +179,14 @@ def sandbox(name: str) -> str:
     return shutil.which(name) or name
 
 
+def measurable(order: Order, given: Given, device_nodes: str) -> dict[int, str]:
+    """Give the device nodes of the GPUs by Slurm's index; none of simulated ones."""
+    return {} if order.simulated_gpus else {index: device_nodes.format(index=index) for index in given.indexes}
+
+
 def equipped(order: Order, given: Given, device_nodes: str, *, box: str) -> Order:
     """Lay what this node is and has over the order."""
-    is_real = not order.simulated_gpus
-    nodes = [device_nodes.format(index=index) for index in given.indexes] if is_real else []
+    nodes = [*measurable(order, given, device_nodes).values()]
     common = [node for node in ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools") if os.path.exists(node)]
     return replace(
         order,
@@ -213,7 +222,8 @@ def main(folder: str, seconds: str, device_nodes: str) -> int:
     lease.grant(order.lease_ms / 1000, since=since)
     order = equipped(order, given, device_nodes, box=box)
     try:
-        ended = NodeSupervisor(attempt, order, lease).run()
+        nodes = measurable(order, given, device_nodes)
+        ended = NodeSupervisor(attempt, order, lease, Sampler(attempt, nodes) if nodes else None).run()
     except Exception as error:
         ended = Exit(FAILED, FAULT_HOST, "supervisor_failed", f"Its supervisor failed: {error!r:.300}.")
     with contextlib.suppress(FileNotFoundError):

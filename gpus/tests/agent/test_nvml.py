@@ -144,6 +144,11 @@ class TestMetrics:
             }
         ]
 
+    def test_a_whole_one_is_found_by_its_device_node(self, nvml):
+        nvml(H100, H100.replace("GPU-a", "GPU-b").replace("37", "5"), H100.replace("GPU-a", "GPU-c")[:-1] + "1")
+        found = asked("print(json.dumps(metrics.behind(['/dev/nvidia1', '/dev/nvidia2', '/dev/nvidia7'])))")
+        assert found == {"/dev/nvidia1": {"utilisation": 5, "memory_mib": 1024, "power_w": 312.5, "temperature_c": 54}}
+
     def test_a_slice_says_only_what_is_its_own(self, nvml):
         nvml(H100.removesuffix("0") + "1", "mig|0|MIG-1|H100 MIG 3g.40gb|40448|10|2|0")
         assert sampled() == [{"gpu": "MIG-1", "memory_mib": 10, "foreign_processes": 0}]
@@ -168,7 +173,7 @@ class TestMetrics:
 class TestAgent:
     def test_its_syncs_carry_gpus_and_measurements(self, nvml, host: Host):
         host.run("--simulated-gpus", "0")
-        sync = host.peer.syncs[-1]
+        sync = host.peer.syncs[0]  # the next ones measure nothing for a while
         assert [gpu["uuid"] for gpu in sync["gpus"]] == ["GPU-a"]
         assert sync["metrics"][0]["utilisation"] == 37
 

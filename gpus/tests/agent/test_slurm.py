@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from gpus.agent import clock, durable
-from gpus.agent.attempt import Attempt
+from gpus.agent.attempt import Attempt, Order
 from gpus.agent.config import ConfigError, load
 from gpus.agent.protocol import Assignment
-from gpus.agent.slurm import batch, library, states
+from gpus.agent.slurm import batch, library, samples, states
 from gpus.agent.slurm.commands import Node
-from gpus.agent.slurm.inventory import MOST, indexes, is_fit, take, types
-from gpus.agent.slurm.node import Given, Lease, claim
+from gpus.agent.slurm.inventory import MOST, Device, indexes, is_fit, take, types
+from gpus.agent.slurm.node import Given, Lease, claim, measurable
 from gpus.agent.slurm.settings import GpuType, SlurmSettings
 
 A100 = GpuType("NVIDIA A100", 81_920, "8.0")
@@ -221,7 +225,67 @@ class TestNode:
         assert lease.look(now + 27) == now + 35
 
 
+class TestSamples:
+    DEVICES: ClassVar = {f"G{n}-{i}": Device(f"G{n}-{i}", f"n{n}", "a100", i) for n in (1, 2) for i in range(4)}
+
+    def told(self, folder, uuids, *, given, gpus, elapsed_ms=60_000):
+        attempt = an_attempt(folder, gpu_uuids=uuids)
+        durable.write_json(attempt.folder / "ready.json", {"key": "7", "number": "7", "node": "n1", "gpus": given})
+        durable.write(attempt.folder / "elapsed", b"60000")
+        durable.write_json(attempt.folder / samples.FILE, {"elapsed_ms": elapsed_ms, "gpus": gpus})
+        return samples.measured(attempt, self.DEVICES)
+
+    @pytest.mark.parametrize(
+        ("uuids", "given", "read"),
+        [
+            (["G1-0", "G1-1"], [0, 1], {"G1-0": 0, "G1-1": 1}),
+            (["G1-0", "G1-1"], [1, 3], {"G1-0": 3, "G1-1": 1}),
+            (["G2-0"], [2], {"G2-0": 2}),
+            (["G1-0"], [], {}),
+            (["gone"], [1], {"gone": 1}),
+            (["G1-1"], [1, 2], {"G1-1": 1}),
+            (["G1-0"], [True, "1", None, 0], {"G1-0": 0}),
+        ],
+    )
+    def test_they_stand_for_the_gpus_that_were_assigned(self, tmp_path, uuids, given, read):
+        gpus = {str(index): {"utilisation": index} for index in range(4)}
+        found = self.told(tmp_path, uuids, given=given, gpus=gpus)
+        assert {sample["gpu"]: sample["utilisation"] for sample in found} == read
+
+    @pytest.mark.parametrize("elapsed_ms", [40_000, 80_000, None, "1", 1e300])
+    def test_old_ones_are_not_told(self, tmp_path, elapsed_ms):
+        gpus = {"0": {"utilisation": 1}}
+        assert self.told(tmp_path, ["G1-0"], given=[0], gpus=gpus, elapsed_ms=elapsed_ms) == []
+
+    @pytest.mark.parametrize("gpus", [None, [], {"0": None}, {"0": []}, {"0": {}}, {"1": {"utilisation": 1}}])
+    def test_what_is_none_is_none(self, tmp_path, gpus):
+        assert self.told(tmp_path, ["G1-0"], given=[0], gpus=gpus) == []
+
+    def test_only_numbers_that_a_server_takes_are_told(self, tmp_path):
+        values = {"utilisation": float("nan"), "memory_mib": -1, "power_w": True, "gpu": "G2-0", "foreign_processes": 9}
+        found = self.told(tmp_path, ["G1-0"], given=[0], gpus={"0": values | {"temperature_c": 50}})
+        assert found == [{"gpu": "G1-0", "temperature_c": 50}]
+
+    def test_of_simulated_gpus_there_is_nothing_to_measure(self):
+        given = Given("7", "7", "n1", [0, 2], "0,1")
+        order = Order(limit_ms=1, lease_path="")
+        assert measurable(order, given, "/dev/nvidia{index}") == {0: "/dev/nvidia0", 2: "/dev/nvidia2"}
+        assert measurable(replace(order, simulated_gpus=2), given, "/dev/nvidia{index}") == {}
+
+
 class TestLibrary:
+    def test_a_node_asks_nvml_with_nothing_but_a_python(self, tmp_path):
+        code = "from gpus.agent import metrics; from gpus.agent.slurm import node; print(metrics.behind(['/dev/none']))"
+        done = subprocess.run(
+            [sys.executable, "-S", "-P", "-c", code],
+            env={"PYTHONPATH": str(library.lay_out(tmp_path))},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.stdout, done.stderr) == ("{}\n", "")
+
     def test_it_lays_the_package_out_once(self, tmp_path):
         library_ = library.lay_out(tmp_path)
         assert library.lay_out(tmp_path) == library_
