@@ -24,7 +24,7 @@ def _type(host, verb: str, *flags: str, **env: str) -> subprocess.CompletedProce
         text=True,
         env=os.environ | env,
         check=False,
-        timeout=30,
+        timeout=120,
     )
 
 
@@ -63,7 +63,7 @@ class TestStatus:
     def test_it_shows_what_is_held(self, host):
         assert "no state directory" in _type(host, "status").stderr
         host.run()
-        work = host.peer.offer(payload={"script": "echo hello; sleep 3"})
+        work = host.peer.offer(payload={"script": "echo hello; sleep 300"})
         host.peer.until(lambda: b"hello" in work.log)
         shown = _type(host, "status").stdout
         assert "host      host-1 of" in shown
@@ -93,7 +93,7 @@ class TestDoctor:
         try:
             base = cgroups.find(host.folder / "elsewhere")
         except cgroups.NoCgroups as why:
-            said, is_good = str(why), False
+            said, is_good = str(why).partition(" (")[0], False  # how many others there are may change
         else:
             cgroups.leave(base)
             said, is_good = f"memory, pids, cpu by cgroups version {base.version}", True

@@ -33,7 +33,7 @@ def asked(folder: Path, method: str, *parts: bytes) -> tuple[bytes, list[tuple[i
         def serve() -> None:
             program, _ = server.accept()
             with program:
-                program.settimeout(5)
+                program.settimeout(60)
                 while not read.endswith(b"\r\n\r\n") or (b"chunked" in read and not read.endswith(b"0\r\n\r\n")):
                     read.extend(program.recv(65536))
                 program.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
@@ -48,8 +48,8 @@ def asked(folder: Path, method: str, *parts: bytes) -> tuple[bytes, list[tuple[i
         for part in parts:
             exchange.take(frames.DATA, part)
         exchange.take(frames.END, b"")
-        exchange.join(10)
-        serving.join(10)
+        exchange.join(60)
+        serving.join(60)
     return bytes(read), wire.sent
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 
-from .host import wait_for
+from .host import GATE, wait_for
 from .peer import SECRET, TOKEN
 
 
@@ -65,9 +65,10 @@ class TestAgent:
         assert (names["GAAS_TASK_ID"], names["GAAS_ATTEMPT_ID"]) == (work.assignment.task_id, work.assignment.id)
 
     def test_it_ships_the_log_while_the_program_runs(self, working):
-        work = working.peer.offer(payload={"script": "sleep 0.3; echo first; sleep 1; echo last"})
+        work = working.peer.offer(payload={"script": f"sleep 0.3; echo first; {GATE}; echo last"})
         working.peer.until(lambda: bytes(work.log) == b"first\n", what="the first line")
         assert work.finish is None
+        working.let_go(work)
         working.peer.until_finished(work)
         assert bytes(work.log) == b"first\nlast\n"
 
@@ -86,10 +87,12 @@ class TestAgent:
 
     def test_it_reports_progress_from_the_descriptor_and_from_stdout(self, running):
         script = (
-            'echo \'GAAS_PROGRESS {"step": 1, "of": 3}\' >&"$GAAS_PROGRESS_FD"; echo "GAAS_PROGRESS [}"; sleep 1.1;'
+            f'echo \'GAAS_PROGRESS {{"step": 1, "of": 3}}\' >&"$GAAS_PROGRESS_FD"; echo "GAAS_PROGRESS [}}"; {GATE};'
             ' echo \'GAAS_PROGRESS {"step": 2, "of": 3, "metrics": {"loss": 0.25}}\''
         )
         work = running.peer.offer(payload={"script": script})
+        running.peer.until(lambda: work.progress, what="the first step")
+        running.let_go(work)
         running.peer.until_finished(work)
         assert work.progress == [{"step": 1, "of": 3}, {"step": 2, "of": 3, "metrics": {"loss": 0.25}}]
 

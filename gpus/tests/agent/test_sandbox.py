@@ -37,12 +37,14 @@ class TestSandbox:
         assert SECRET not in said
 
     def test_it_hides_other_attempts(self, sandboxed):
-        other = sandboxed.peer.offer(payload={"script": "echo private > $GAAS_OUTPUT/private; sleep 1"})
+        other = sandboxed.peer.offer(payload={"script": "echo private > $GAAS_OUTPUT/private; sleep 300"})
         wait_for(lambda: (sandboxed.folder_of(other) / "box/output/private").exists(), what="the other's file")
         find = "find / -path /usr -prune -o -name private -print 2>/dev/null"
         assert _run(sandboxed, f"touch private; {find}") == "/task/work/private\n"
         # Its own init and shell, ls and grep: no process of another attempt or of the host.
         assert int(_run(sandboxed, "ls /proc | grep -c '^[0-9]*$'")) <= 5
+        assert other.finish is None
+        sandboxed.peer.cancel(other, grace_ms=0)
         sandboxed.peer.until_finished(other)
 
     def test_it_leaves_nothing_of_the_agent_in_any_environment(self, sandboxed):
@@ -158,10 +160,11 @@ class TestSandbox:
 
     def test_it_says_when_the_sandbox_cannot_be_set_up(self, sandboxed):
         # Take a folder away between the assignment and the start: the program is not to blame.
-        sandboxed.peer.lose_answers += ["start"] * 3
+        sandboxed.peer.lose_answers += ["start"] * 1000
         work = sandboxed.peer.offer(payload={"script": "echo never"})
         sandboxed.peer.until(lambda: work.starts > 0)
         (sandboxed.folder_of(work) / "box/checkpoint").rmdir()
+        sandboxed.peer.lose_answers.clear()
         end = sandboxed.peer.until_finished(work)
         assert (end["outcome"], end["fault"], end["code"]) == ("FAILED", "host", "sandbox_failed")
 

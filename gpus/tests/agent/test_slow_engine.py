@@ -69,7 +69,7 @@ class TestSlowEngine:
         try:
             host.run()
             assert slow.asked.wait(60)
-            end = peer.until_finished(peer.offer(payload={"script": "echo on"}), 30)
+            end = peer.until_finished(peer.offer(payload={"script": "echo on"}))
             assert not slow.answers.is_set()
             assert end["outcome"] == "SUCCEEDED"
         finally:
@@ -81,12 +81,12 @@ class TestSlowEngine:
         try:
             host.run()
             assert slow.hangs.wait(60)
-            end = peer.until_finished(peer.offer(payload={"script": "echo on"}), 30)
+            end = peer.until_finished(peer.offer(payload={"script": "echo on"}))
             assert end["outcome"] == "SUCCEEDED"
             assert not slow.says.is_set()
             assert {tuple(sync["facts"]["executors"]) for sync in peer.syncs} == {("process",)}
             slow.says.set()
-            wait_for(lambda: peer.syncs[-1]["facts"]["executors"] == ["container", "process"], 30, "the new fact")
+            wait_for(lambda: peer.syncs[-1]["facts"]["executors"] == ["container", "process"], what="the new fact")
         finally:
             host.close()
 
