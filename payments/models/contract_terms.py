@@ -83,7 +83,8 @@ class ContractPeriod(Row):
     """Record that one period was processed: what it gave, what it cost, what of it lapsed.
 
     Amounts as in the terms. `ends_at` is when what is left of it is closed: as it ends, or one period's length after
-    it was opened where that was late. `lapsed` went away or back at that.
+    it was opened where that was late. What could not be closed then is looked at again at `again_at`. `lapsed` went
+    away or back at that.
     """
 
     contract = models.ForeignKey("payments.Contract", on_delete=models.PROTECT, related_name="periods", editable=False)
@@ -94,6 +95,7 @@ class ContractPeriod(Row):
     due_at = models.DateTimeField(editable=False)
     opened_at = models.DateTimeField(editable=False)
     ends_at = models.DateTimeField(null=True, blank=True, editable=False)
+    again_at = models.DateTimeField(null=True, blank=True, editable=False)
     closed_at = models.DateTimeField(null=True, blank=True, editable=False)
     amount = models.BigIntegerField(default=0, editable=False)
     price = models.BigIntegerField(default=0, editable=False)

@@ -14,7 +14,7 @@ from django.db.models.functions import Greatest
 
 from accounts.ledger.services import BalanceFrozen, CapExceeded, InsufficientBalance, InvalidAmount
 from accounts.models import Account
-from accounts.services import PaysFromParent, explain_cap
+from accounts.services import PaysFromParent
 from accounts.services.authority import AccountClosed, kept_in_place
 from gaas.lib.amounts import show_micro
 from gaas.lib.errors import DomainError
@@ -46,26 +46,31 @@ MOST_STEPS = 100
 FIRST_WAIT = timedelta(minutes=1)
 # What could not be closed, because tasks hold it or somebody froze it, is looked at again.
 LOOK_AGAIN = timedelta(hours=6)
-STILL_HELD = "It is over; what tasks still hold of it lapses when they give it back."
 
 # What keeps a period from being paid, and may not tomorrow.
 UNPAYABLE = (InsufficientBalance, BalanceFrozen, CapExceeded, InvalidAmount, PaysFromParent, AccountClosed)
+# As both sides are told of it: what the payer has, what caps leave and who stands above is not the other's to know.
+SAID: dict[type[DomainError], str] = {
+    InsufficientBalance: "The payer has too little.",
+    CapExceeded: "A cap on what the payer spends leaves too little.",
+    AccountClosed: "An account that pays for it was closed.",
+}
 
 
 def tick_all(*, now: datetime) -> int:
     """Take the steps that are due of all contracts; give how many. May run any number of times at once."""
     began, steps = time.monotonic(), 0
-    due = [*Contract.objects.due(now=now).values_list("pk", flat=True)[:BATCH]]
-    due += Contract.objects.abandoned(now=now).values_list("pk", flat=True)[:BATCH]
-    for contract_id in due:
+    due = [*Contract.objects.due(now=now).values_list("pk", "due_at")[:BATCH]]
+    due += Contract.objects.abandoned(now=now).values_list("pk", "due_at")[:BATCH]
+    for contract_id, due_at in due:
         for _ in range(MOST_STEPS):
-            if time.monotonic() - began >= LONGEST_SECONDS or not _ticks(contract_id, now):
+            if time.monotonic() - began >= LONGEST_SECONDS or not _ticks(contract_id, due_at, now):
                 break
             steps += 1
     return steps
 
 
-def _ticks(contract_id: UUID, now: datetime) -> bool:
+def _ticks(contract_id: UUID, due_at: datetime | None, now: datetime) -> bool:
     """Let one contract's trouble be its own: it is put off, so that those after it get their turn."""
     try:
         moved = tick(contract_id=contract_id, now=now)
@@ -76,15 +81,19 @@ def _ticks(contract_id: UUID, now: datetime) -> bool:
     else:
         Contract.objects.filter(pk=contract_id, faults__gt=0).update(faults=0)
         return moved
-    _put_off(contract_id, now)
+    _put_off(contract_id, due_at, now)
     return False
 
 
-def _put_off(contract_id: UUID, now: datetime) -> None:
-    """Look at a contract again after a minute, then two, and at last once in LOOK_AGAIN."""
+def _put_off(contract_id: UUID, due_at: datetime | None, now: datetime) -> None:
+    """Look at a contract again after a minute, then two, and at last once in LOOK_AGAIN.
+
+    Only where it is due as it was when this pass began: what somebody decided about it meanwhile is looked at at once.
+    """
     faults = Contract.objects.values_list("faults", flat=True).get(pk=contract_id)
     wait = min(FIRST_WAIT * 2 ** min(faults, 20), LOOK_AGAIN)
-    Contract.objects.filter(pk=contract_id).update(faults=min(faults + 1, 100), due_at=now + wait)
+    mine = Contract.objects.filter(pk=contract_id, due_at=due_at, faults=faults)
+    mine.update(faults=min(faults + 1, 100), due_at=now + wait)
 
 
 @retried
@@ -146,10 +155,7 @@ def terms_in_force(contract: Contract) -> ContractTerms:
 
 def gives_hours(contract: Contract, *, now: datetime) -> bool:
     """Tell whether tasks may spend a reservation's hours: it runs, or has ended and its last period runs still."""
-    if contract.is_running:
-        return True
-    last = _open_periods(contract).filter(ends_at__gt=now).exclude(reason=STILL_HELD)
-    return last.exists()
+    return contract.is_running or _open_periods(contract).filter(ends_at__gt=now).exists()
 
 
 def end_no(contract: Contract, terms: ContractTerms) -> int | None:
@@ -172,8 +178,7 @@ def _open(contract: Contract, now: datetime) -> None:
             period.save(force_insert=True)
             pay(period, now=now)
     except UNPAYABLE as refusal:
-        told = explain_cap(refusal) if isinstance(refusal, CapExceeded) else refusal
-        _short(contract, terms, told.detail, now)
+        _short(contract, terms, SAID.get(type(refusal), refusal.detail), now)
         return
     _advance(contract, now)
 
@@ -248,7 +253,8 @@ def _close(contract: Contract, now: datetime) -> None:
             length = contract.schedule.due(period.no + 1) - contract.schedule.due(period.no)
             reason = "No host of the owner was seen in it: its hours stay."
             ContractPeriod.objects.filter(pk=rows[0].pk).update(carried=rows[0].carried + 1)
-            ContractPeriod.objects.filter(pk=period.pk).update(ends_at=now + length, reason=reason, updated_at=now)
+            carried_on = {"ends_at": now + length, "again_at": now + length}
+            ContractPeriod.objects.filter(pk=period.pk).update(**carried_on, reason=reason, updated_at=now)
             return
         if lapses or contract.status not in CONTRACT_RESTING:
             _ask_for_refund(contract, rows)
@@ -261,15 +267,19 @@ def _close(contract: Contract, now: datetime) -> None:
             with transaction.atomic():
                 lapse(period, amount)
         except (BalanceFrozen, InsufficientBalance) as refusal:
-            ContractPeriod.objects.filter(pk=period.pk).update(
-                ends_at=now + LOOK_AGAIN, reason=refusal.detail, updated_at=now
-            )
+            _look_again(period, refusal.detail, now)
             return
         ContractPeriod.objects.filter(pk=period.pk).update(lapsed=period.lapsed + amount, updated_at=now)
     if is_over and not contract.is_allowance and bucket_of(contract).held:
-        ContractPeriod.objects.filter(pk=period.pk).update(ends_at=now + LOOK_AGAIN, reason=STILL_HELD, updated_at=now)
+        _look_again(period, "It is over; what tasks still hold of it lapses when they give it back.", now)
         return
     _open_periods(contract).update(closed_at=now, updated_at=now)
+
+
+def _look_again(period: ContractPeriod, why: str, now: datetime) -> None:
+    """Close a period later; it stays over."""
+    mine = ContractPeriod.objects.filter(pk=period.pk)
+    mine.update(again_at=now + LOOK_AGAIN, reason=why, updated_at=now)
 
 
 def _ask_for_refund(contract: Contract, rows: list[ContractPeriod]) -> None:
@@ -317,7 +327,7 @@ def _finish(contract: Contract, reason: str, now: datetime) -> None:
         # What was carried on, and what tasks hold still, goes the way of the last period once more.
         paid = contract.periods.filter(status=PeriodStatus.PAID)
         ContractPeriod.objects.filter(pk__in=paid.order_by("-no").values("pk")[:1]).update(
-            closed_at=None, ends_at=now, updated_at=now
+            closed_at=None, ends_at=now, again_at=None, updated_at=now
         )
     tell(contract, Side, what="ended", detail=f"It has ended. {reason}", key="ended", now=now)
 
@@ -365,8 +375,8 @@ def _open_periods(contract: Contract) -> QuerySet[ContractPeriod]:
 def _open_until(contract: Contract) -> datetime | None:
     """Give when all that is open is closed at once: what came late has its time too, what was carried on had it."""
     rows = list(_open_periods(contract).order_by("no"))
-    in_full = (row for row in rows if not row.reason or row is rows[-1])
-    return max((row.ends_at for row in in_full if row.ends_at is not None), default=None)
+    in_full = (row.again_at or row.ends_at for row in rows if row.again_at is None or row is rows[-1])
+    return max((moment for moment in in_full if moment is not None), default=None)
 
 
 def _store(contract: Contract, **fields: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,9 +18,10 @@ from accounts.services import wallet_balance
 from gaas.lib import clock
 from gaas.tests.cast import make_user
 from payments import services
-from payments.models import Payment, Payout, PayoutDestination
+from payments.models import Contract, Payment, Payout, PayoutDestination
 from payments.providers import PROVIDERS, Begun, ProviderRefused, ProviderUnreachable, Seen
 from payments.providers.stripe import StripeProvider
+from payments.tests import deals
 from payments.tests.stripe_peer import SECRET, StripePeer, stripe_peer
 
 USD = 1_000_000
@@ -114,6 +115,9 @@ class Bank:
 
     def platform(self) -> str:
         return "the bank"
+
+    def is_elsewhere(self, platform: str) -> bool:
+        return False
 
     def pay_out(self, payout: Payout, *, now: Any) -> tuple[str, Seen]:
         self._answer("pay_out", payout.provider_key)
@@ -219,5 +223,39 @@ def agreed(asked: Callable[..., Payout], fay: User) -> Callable[..., Payout]:
 
     def make(usd: float = 40, kind: str = "manual") -> Payout:
         return services.approve_payout(payout=asked(usd, kind), by=fay, now=clock.now())
+
+    return make
+
+
+@pytest.fixture
+def branch(lab: Account, bob: User) -> Account:
+    """An account below the lab, which has hours and money to give."""
+    deals.rich(lab, usd=1000, hours=1000)
+    return deals.a_branch(lab, bob)
+
+
+@pytest.fixture
+def giving(lab: Account, branch: Account, alice: User, bob: User) -> Callable[..., Contract]:
+    """An allowance of 10 hours a month from the lab to its branch."""
+
+    def make(at: datetime = deals.JAN, starts: str = "2027-01-01", **changes: Any) -> Contract:
+        return deals.agreed("allowance", lab, branch, starts=starts, at=at, by=alice, yes=bob, **changes)
+
+    return make
+
+
+@pytest.fixture
+def owner(olga: User) -> Account:
+    return deals.an_owner(olga)
+
+
+@pytest.fixture
+def reserving(lab: Account, owner: Account, alice: User, olga: User, settings: Any) -> Callable[..., Contract]:
+    """A reservation of 10 hours a month for 20 dollars."""
+    settings.PLATFORM_FEE_PERCENT = "10"
+    deals.rich(lab, usd=1000)
+
+    def make(at: datetime = deals.JAN, starts: str = "2027-01-01", **changes: Any) -> Contract:
+        return deals.agreed("reservation", lab, owner, starts=starts, at=at, by=alice, yes=olga, **changes)
 
     return make

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from typing import Any
+from uuid import UUID
 
 from accounts.choices import Role
 from accounts.ledger.models import Balance
-from accounts.ledger.services import platform_balance, transfer
+from accounts.ledger.services import Leg, capture, hold, platform_balance, transfer
 from accounts.models import Account, Membership, User
 from accounts.services import hours_balance, wallet_balance
 from gaas.lib.ids import uuid7
+from gpus.models import Host
 from payments import services
 from payments.models import Contract
 from payments.services import ContractWanted, TermsWanted
@@ -22,6 +24,9 @@ USD = 1_000_000
 def day(text: str) -> datetime:
     """Give noon in UTC of a day."""
     return datetime.fromisoformat(text).replace(hour=12, tzinfo=UTC)
+
+
+JAN = day("2027-01-01")
 
 
 def rich(account: Account, *, usd: int = 0, hours: int = 0) -> Account:
@@ -97,3 +102,23 @@ def has(account: Account, kind: str) -> int:
     found = Balance.objects.filter(owner_key=account.owner_key, kind=kind).first()
     unit = HOUR if kind == "hours" else USD
     return 0 if found is None or found.posted is None else found.posted // unit
+
+
+def seen(owner: Account, at: datetime) -> None:
+    """Let the owner's hosts have been heard at a moment."""
+    Host.objects.filter(account=owner).update(last_sync_at=at)
+
+
+def used(account: Account, hours: int) -> None:
+    """Have a task use hours."""
+    key = f"use:{uuid7()}"
+    made = hold(balance=hours_balance(account), amount=hours * HOUR, key=key, purpose="test")
+    leg = Leg(credit=platform_balance(asset="GPU", kind="used"), amount=hours * HOUR, kind="usage", key=key)
+    capture(hold_id=made.pk, legs=[leg], final=True)
+
+
+def emptied(account: Account) -> UUID:
+    """Hold all money of an account; give the hold."""
+    purse = wallet_balance(account)
+    held: UUID = hold(balance=purse, amount=purse.available, key=f"empty:{account.pk}", purpose="test").pk
+    return held

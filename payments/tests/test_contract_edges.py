@@ -9,9 +9,8 @@ import pytest
 from rest_framework.test import APIClient
 
 from accounts.choices import PaysFrom
-from accounts.ledger.services import platform_balance, transfer
 from accounts.models import Account
-from accounts.services import hours_balance, set_threshold
+from accounts.services import set_threshold
 from accounts.services.keys import create_key
 from gaas.lib import clock, ids
 from gaas.lib.errors import NotAllowed
@@ -19,35 +18,23 @@ from gpus.models import Host
 from payments import services
 from payments.choices import ContractStatus
 from payments.services import BadTerms, TermsWanted
-from payments.tests.deals import HOUR, USD, a_branch, agreed, an_owner, bring_on, bucket, day, drafted, has, rich
+from payments.tests.deals import (
+    HOUR,
+    JAN,
+    USD,
+    a_branch,
+    agreed,
+    an_owner,
+    bring_on,
+    bucket,
+    day,
+    drafted,
+    has,
+    rich,
+    used,
+)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sound_books")]
-
-JAN = day("2027-01-01")
-
-
-@pytest.fixture
-def branch(lab, bob) -> Account:
-    rich(lab, usd=1000, hours=1000)
-    return a_branch(lab, bob)
-
-
-@pytest.fixture
-def giving(lab, branch, alice, bob):
-    def make(**changes):
-        return agreed("allowance", lab, branch, starts="2027-01-01", at=JAN, by=alice, yes=bob, **changes)
-
-    return make
-
-
-def use(account: Account, hours: int) -> None:
-    transfer(
-        key=f"use:{ids.uuid7()}",
-        kind="usage",
-        debit=hours_balance(account),
-        credit=platform_balance(asset="GPU", kind="used"),
-        amount=hours * HOUR,
-    )
 
 
 class TestWhatIsLeftOfAnAllowance:
@@ -58,7 +45,7 @@ class TestWhatIsLeftOfAnAllowance:
         with monkeypatch.context() as server:
             server.setattr(ids, "_last", 0)
             server.setattr(ids.time, "time_ns", lambda: slow)
-            use(branch, 4)
+            used(branch, 4)
         bring_on(contract, day("2027-02-02"))
         assert (has(branch, "hours"), has(lab, "hours")) == (17, 986)
 
