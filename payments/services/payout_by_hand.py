@@ -46,6 +46,10 @@ def begin_sending(*, payout: Payout, by: User, now: datetime) -> Payout:
     payout = commit_to_send(payout_id=payout.pk, by=by, now=now, instructions=told)
     if payout.status == PayoutStatus.FAILED:
         raise Conflict(f"It was stopped: {payout.failure_detail}")
+    if payout.status != PayoutStatus.SENDING or payout.sent_by_id != by.pk:
+        # Of two who take it over at once only one may send it, and nobody what its owner took back meanwhile.
+        who = f" by {payout.sent_by}" if payout.sent_by else ""
+        raise Conflict(f"This payout is {payout.get_status_display().lower()}{who} by now: do not send it.")
     return payout
 
 
