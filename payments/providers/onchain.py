@@ -277,6 +277,38 @@ class OnchainProvider:
         """Refuse: the platform signs nothing on a chain."""
         raise ProviderRefused("sent_by_hand", "Send it on the chain yourself, then note the transaction's hash.")
 
+    def why_not_sent(self, refund: Refund, tx_hash: str) -> str:
+        """Say why a transaction cannot be how a refund went; empty where it can.
+
+        It must send on what the payment came in, deep enough, and of a dollar token just what goes back. To whom is
+        for people to know: what came from an exchange does not go back to where it came from.
+        """
+        chain, intent = self.chain, refund.payment.chain
+        with _sense():
+            height = self.nodes.height()
+            receipt = self.nodes.agreed("eth_getTransactionReceipt", tx_hash)
+            sent = self.nodes.agreed("eth_getTransactionByHash", tx_hash)
+            if receipt is None or sent is None or sent["blockNumber"] is None:
+                return "The chain has no such transaction (yet)."
+            if receipt["status"] != "0x1":
+                return "This transaction failed on the chain: nothing was moved."
+            if number(sent["blockNumber"]) <= intent.from_block:
+                return "This transaction is older than the payment."
+            if intent.token:
+                logs = [log for log in receipt["logs"] if _is_transfer(log) and log["address"].lower() == intent.token]
+                went = [_units(log) for log in logs if log["topics"][2] != _topic(intent.receiver)]
+            else:
+                went = [int(sent["value"], 16)] if (sent["to"] or "").lower() != intent.receiver else []
+            if not any(went):
+                return f"This transaction sends no {intent.symbol} of the right contract to anybody."
+            wanted = refund.amount * 10**chain.decimals // chain.usd_micro
+            if intent.token and intent.token == chain.token and chain.usd_micro == MICRO and wanted not in went:
+                return f"This transaction sends {max(went)} units, and this refund is of {wanted}."
+            deep = height - number(sent["blockNumber"]) + 1
+            if deep < chain.confirmations:
+                return f"It has {max(0, deep)} of {chain.confirmations} confirmations: note it when it has all."
+            return ""
+
     def _found(self, intent: Any, facts: dict[str, Any]) -> dict[str, Any]:
         """Find it in the transaction that was named, and else among all: a wrong name hides nothing."""
         if not intent.tx_hash:
@@ -340,9 +372,8 @@ class OnchainProvider:
         return logs
 
     def _is_transfer_to_us(self, log: dict[str, Any], intent: Any) -> bool:
-        topics = log["topics"]
-        is_transfer = len(topics) == 3 and topics[0] == TRANSFER and topics[2] == _topic(intent.receiver)
-        return is_transfer and log["address"].lower() == intent.token
+        is_ours = _is_transfer(log) and log["topics"][2] == _topic(intent.receiver)
+        return is_ours and log["address"].lower() == intent.token
 
     def _one_of(self, logs: list[dict[str, Any]], intent: Any) -> dict[str, Any]:
         exact = [log for log in logs if _units(log) == int(intent.units)]
@@ -386,6 +417,10 @@ def address_of(text: str, name: str) -> str:
     if len(lower) != 42 or not lower.startswith("0x") or not set(lower[2:]) <= set("0123456789abcdef"):
         raise DomainError(f"{name} is no address of a chain.", code="invalid")
     return lower
+
+
+def _is_transfer(log: dict[str, Any]) -> bool:
+    return len(log["topics"]) == 3 and log["topics"][0] == TRANSFER
 
 
 def _topic(address: str) -> str:

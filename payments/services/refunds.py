@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -17,7 +18,7 @@ from gaas.lib.errors import Conflict, DomainError, NotAllowed
 from gaas.lib.retry import retried
 from payments.choices import PAYMENT_REFUNDABLE, PaymentStatus, Provider, RefundStatus, ReviewStatus
 from payments.models import Payment, PaymentEvent, Refund, Review
-from payments.providers import ProviderRefused, ProviderUnreachable, Seen, provider_of
+from payments.providers import PROVIDERS, ProviderRefused, ProviderUnreachable, Seen, provider_of
 from payments.services.credit import clearing, locked
 from payments.services.debts import repay_debt, take_back
 from payments.services.references import ReferenceUsed, as_booked, hash_of
@@ -103,14 +104,35 @@ def approve_refund(*, refund: Refund, by: User, now: datetime) -> Refund:
     return refund
 
 
-@retried
 def note_sent(*, refund: Refund, reference: str, by: User, now: datetime) -> Refund:
-    """Note under which reference a refund went by hand. A large one must be noted by a second person.
+    """Note under which reference, or by which transaction on a chain, a refund went by hand.
 
-    Raises ReferenceUsed where another refund, or a payout, went under it.
+    A large one must be noted by a second person; on a chain the nodes must show the transaction, deep enough. Raises
+    NotAllowed, OwnRefund, ReferenceUsed where another refund, or a payout, went under it, Conflict where this one went
+    under another, or the chain does not show it.
     """
     _require_clerk(by)
-    refund = _locked(refund.pk)
+    if refund.payment.provider == Provider.ONCHAIN:
+        _require_shown(refund, _as_sent(refund, reference)[1])
+    return _note_sent(refund_id=refund.pk, reference=reference, by=by, now=now)
+
+
+def _require_shown(refund: Refund, tx_hash: str) -> None:
+    """Ask the chain; of one that is not set up any more nobody can tell, and the word of people counts."""
+    chain: Any = PROVIDERS.get(Provider.ONCHAIN)
+    if chain is None or chain.chain.chain_id != refund.payment.chain.chain_id:
+        return
+    try:
+        why = chain.why_not_sent(refund, tx_hash)
+    except ProviderUnreachable as silent:
+        raise Conflict(f"{silent} Until it does nobody can tell that this was sent; try again later.") from silent
+    if why:
+        raise Conflict(why, attr="reference")
+
+
+@retried
+def _note_sent(*, refund_id: UUID, reference: str, by: User, now: datetime) -> Refund:
+    refund = _locked(refund_id)
     if not refund.payment.goes_back_by_hand:
         raise Conflict("The provider sends this refund and tells how it went.")
     if gains(refund.payment.account, by):
@@ -118,6 +140,8 @@ def note_sent(*, refund: Refund, reference: str, by: User, now: datetime) -> Ref
     if refund.requested_by_id == by.pk and not may_refund_alone(refund, by=by, now=now):
         raise OwnRefund("A second person has to note that this refund was sent.")
     method, reference = _as_sent(refund, reference)
+    if refund.status == RefundStatus.SUCCEEDED and (refund.method, refund.reference) != (method, reference):
+        raise Conflict(f"This refund was sent under {refund.reference}: what went under {reference} is one too many.")
     try:
         with transaction.atomic():
             if refund.payment.provider == Provider.ONCHAIN and refund.status == RefundStatus.REQUESTED:

@@ -16,9 +16,10 @@ from gaas.lib import clock
 from gaas.lib.errors import Conflict
 from payments import services
 from payments.models import Payout, Review, SentTransaction
+from payments.providers import PROVIDERS
 from payments.tests import test_nodes
 from payments.tests.conftest import EVM, USD, clerk
-from payments.tests.test_nodes import OTHER_TX, TX, later
+from payments.tests.test_nodes import OTHER_TX, OURS, SENDER, THEIRS, TX, later
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sound_books")]
 node = test_nodes.node
@@ -56,6 +57,39 @@ def note(payout, tx, by):
 
 def reviews():
     return list(Review.objects.values_list("code", "facts__transaction"))
+
+
+class TestTakenOver:
+    """The nodes are asked between the look at a payout and its lock: what others do meanwhile counts."""
+
+    @pytest.fixture
+    def meanwhile(self, node, monkeypatch):
+        def make(act):
+            chain = PROVIDERS["onchain"]
+            terms = chain.payout_terms
+
+            def told(payout):
+                monkeypatch.setattr(chain, "payout_terms", terms)
+                act()
+                return terms(payout)
+
+            monkeypatch.setattr(chain, "payout_terms", told)
+
+        return make
+
+    def test_of_two_at_once_one_sends_it(self, meanwhile, agreed, fred, gina):
+        payout = agreed(40, "onchain")
+        meanwhile(lambda: services.begin_sending(payout=payout, by=gina, now=clock.now()))
+        with pytest.raises(Conflict, match=r"sending by gina@\S+ by now: do not send it"):
+            services.begin_sending(payout=payout, by=fred, now=clock.now())
+        assert Payout.objects.get().sent_by == gina
+
+    def test_nobody_sends_what_its_owner_took_back(self, meanwhile, agreed, alice, fred, earned):
+        payout = agreed(40, "onchain")
+        meanwhile(lambda: services.cancel_payout(payout=payout, by=alice, now=clock.now()))
+        with pytest.raises(Conflict, match="cancelled by now: do not send it"):
+            services.begin_sending(payout=payout, by=fred, now=clock.now())
+        assert (Payout.objects.get().status, earned()) == ("CANCELLED", 100 * USD)
 
 
 class TestGiveUp:
@@ -205,7 +239,60 @@ def to_refund(node, lab, alice, fay):
     node.pay(int(payment.chain.units), node.height + 1)
     node.height += 5
     services.sweep(now=later(minutes=5))
-    return services.request_refund(payment_id=payment.pk, amount=5 * USD, reason="x", by=fay, now=clock.now())
+    asked = services.request_refund(payment_id=payment.pk, amount=5 * USD, reason="x", by=fay, now=clock.now())
+    node.pay(5 * USD, node.height, to=SENDER, tx=SENT)
+    node.height += 4
+    return asked
+
+
+class TestRefund:
+    """It goes by hand, and the nodes have to show it before it is noted."""
+
+    @pytest.mark.parametrize(
+        ("paid", "deep", "why"),
+        [
+            (None, 9, "no such transaction"),
+            ({"units": 5 * USD, "token": THEIRS}, 9, "sends no USDC"),
+            ({"units": 5 * USD, "to": OURS}, 9, "sends no USDC"),
+            ({"units": 4_999_999}, 9, "sends 4999999 units, and this refund is of 5000000"),
+            ({"units": 5 * USD}, 3, "3 of 4 confirmations"),
+            ({"units": 5 * USD, "block": 99}, 9, "older than the payment"),
+        ],
+    )
+    def test_what_the_chain_does_not_show_is_not_noted(self, node, to_refund, fred, wallet, paid, deep, why):
+        left = wallet()
+        if paid is not None:
+            node.pay(**{"to": SENDER, "tx": OTHER_TX, "block": node.height + 1, **paid})
+        node.height += deep
+        with pytest.raises(Conflict, match=why) as refusal:
+            services.note_sent(refund=to_refund, reference=OTHER_TX, by=fred, now=clock.now())
+        assert refusal.value.attr == "reference"
+        to_refund.refresh_from_db()
+        assert (to_refund.status, to_refund.hold.state, wallet()) == ("REQUESTED", "open", left)
+
+    def test_nor_what_failed_there(self, node, to_refund, fred):
+        node.answers["eth_getTransactionReceipt"] = {"status": "0x0", "logs": []}
+        with pytest.raises(Conflict, match="failed on the chain"):
+            services.note_sent(refund=to_refund, reference=SENT, by=fred, now=clock.now())
+
+    def test_nor_anything_while_nobody_can_tell(self, node, to_refund, fred):
+        node.answers["eth_blockNumber"] = b"no"
+        with pytest.raises(Conflict, match="nobody can tell"):
+            services.note_sent(refund=to_refund, reference=SENT, by=fred, now=clock.now())
+
+    def test_what_it_shows_is_noted_and_a_second_is_one_too_many(self, node, to_refund, fred):
+        node.pay(5 * USD, node.height, to=SENDER, tx=OTHER_TX)
+        node.height += 4
+        for _ in range(2):
+            done = services.note_sent(refund=to_refund, reference=f" {SENT} ", by=fred, now=clock.now())
+            assert (done.status, done.reference) == ("SUCCEEDED", SENT)
+        with pytest.raises(Conflict, match="one too many"):
+            services.note_sent(refund=to_refund, reference=OTHER_TX, by=fred, now=clock.now())
+
+    def test_of_a_chain_that_is_not_set_up_any_more_the_word_of_people_counts(self, node, to_refund, fred, monkeypatch):
+        monkeypatch.delitem(PROVIDERS, "onchain")
+        done = services.note_sent(refund=to_refund, reference=OTHER_TX, by=fred, now=clock.now())
+        assert done.status == "SUCCEEDED"
 
 
 class TestOneUse:

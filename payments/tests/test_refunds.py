@@ -76,6 +76,15 @@ class TestByHand:
         assert (fresh(second).status, wallet()) == (RefundStatus.REQUESTED, 60 * USD)
         services.note_sent(refund=second, reference="OUT-2", by=fay, now=clock.now())
 
+    def test_what_was_sent_once_is_not_noted_under_another(self, paid, ask, fay, wallet):
+        refund = ask(paid(50), 20)
+        for reference in ("OUT-1", "out-1"):
+            done = services.note_sent(refund=refund, reference=reference, by=fay, now=clock.now())
+            assert (done.status, done.reference) == (RefundStatus.SUCCEEDED, "OUT-1")
+        with pytest.raises(Conflict, match="OUT-1: what went under OUT-2 is one too many"):
+            services.note_sent(refund=refund, reference="OUT-2", by=fay, now=clock.now())
+        assert wallet() == 30 * USD
+
     def test_it_can_be_taken_back(self, paid, ask, fay, wallet):
         payment = paid(50)
         services.cancel_refund(refund=ask(payment, 20), by=fay, reason="A mistake", now=clock.now())
