@@ -112,7 +112,10 @@ class PaysOut(Protocol):
     """Send payouts too; where no provider does, people send them and note how."""
 
     def platform(self) -> str:
-        """Say from whose account there the calls are made; "" where it does not tell."""
+        """Say from whose account there the calls are made, or by which key where it does not tell."""
+
+    def is_elsewhere(self, platform: str) -> bool:
+        """Tell whether what a `platform` did is known to be another account's than the one that is called now."""
 
     def pay_out(self, payout: Payout, *, now: datetime) -> tuple[str, Seen]:
         """Send it, by our key: called twice, it is sent once. Give the provider's id and how it stands."""

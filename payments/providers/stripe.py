@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import stripe
@@ -26,6 +27,7 @@ TOLERANCE_SECONDS = 300
 # Stripe keeps an idempotency key for at least 24 hours; an hour less, for clocks and for calls under way.
 KEY_LIFE = timedelta(hours=23)
 CHECKOUT, INTENT = "checkout", "intent"
+ACCOUNT = "acct_"
 _STATES = {"succeeded": "succeeded", "failed": "failed", "canceled": "cancelled"}
 
 
@@ -57,6 +59,8 @@ class StripeProvider:
     ) -> None:
         self.is_live = key.split("_")[1:2] == ["live"]
         self._platform: str | None = None
+        # Enough to tell one key from another, and nothing to guess it by.
+        self._key_name = f"key {sha256(key.encode()).hexdigest()[:16]}"
         self.webhook_secrets = webhook_secrets
         self.return_url, self.publishable_key = return_url, publishable_key
         self.api = stripe.StripeClient(
@@ -158,16 +162,21 @@ class StripeProvider:
         return list(listed.auto_paging_iter())
 
     def platform(self) -> str:
-        """Say which account the key is of, and which money; a restricted key may not be allowed to ask."""
+        """Say which account the key is of, and which money; a restricted key that may not ask is named itself."""
         if self._platform is None:
             try:
                 found = self.api.accounts.retrieve_current().id
             except (stripe.PermissionError, stripe.InvalidRequestError):
-                found = ""
+                found = self._key_name
             except stripe.StripeError as trouble:
                 raise ProviderUnreachable(str(trouble)) from trouble
-            self._platform = found and f"{found} {'live' if self.is_live else 'test'}"
+            self._platform = f"{found} {'live' if self.is_live else 'test'}"
         return self._platform
+
+    def is_elsewhere(self, platform: str) -> bool:
+        """Tell whether what a platform did is another account's, where both are known: another key says nothing."""
+        known = platform.startswith(ACCOUNT) and self.platform().startswith(ACCOUNT)
+        return known and platform != self.platform()
 
     def pay_out(self, payout: Payout, *, now: datetime) -> tuple[str, Seen]:
         """Transfer it to the connected account. While Stripe keeps the key it tells a call made again by it; after

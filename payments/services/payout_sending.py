@@ -43,6 +43,9 @@ def send_payout(*, payout_id: UUID, now: datetime) -> Payout:
     if payout.status == PayoutStatus.APPROVED:
         payout = commit_to_send(payout_id=payout.pk, by=None, now=now)
     elif payout.status == PayoutStatus.UNKNOWN:
+        stripe: Any = provider_of(payout.provider)
+        if not _is_of_this_platform(payout, stripe.platform()):
+            return _of_another_platform(payout, stripe.platform(), now)
         payout.send(by=None, now=now, again_at=now + AGAIN)
     if payout.status == PayoutStatus.SENDING:
         return ask_chain(payout, now) if payout.goes_by_hand else _call(payout, now)
@@ -110,32 +113,38 @@ def _set_return_aside(payout: Payout, *, total: int, came: int) -> None:
 
 
 def look_back(*, payout_id: UUID, now: datetime) -> Payout:
-    """Ask the provider whether what arrived came back, and when to ask next. Raises ProviderUnreachable.
+    """Ask the provider whether what arrived came back, and when to ask next.
 
-    What is noted as not sent, and is there, goes before a person.
+    What is noted as not sent, and is there, goes before a person. Raises ProviderUnreachable, ProviderRefused.
     """
     payout = payout_of(payout_id)
     if payout.status not in PAYOUT_SENT | {PayoutStatus.FAILED} or payout.goes_by_hand:
         return payout
     stripe: Any = provider_of(payout.provider)
-    if payout.platform and stripe.platform() not in ("", payout.platform):
+    if stripe.is_elsewhere(payout.platform):
         if Payout.objects.filter(pk=payout.pk, due_at__isnull=False).update(due_at=None, updated_at=now):
             told = f"{payout.platform} sent it, which nobody asks any more whether it came back."
             payout.remark(told, by=None, now=now)
         return payout
-    seen = stripe.look_payout(payout)
+    mine = Payout.objects.filter(pk=payout.pk)
+    is_over = payout.paid_at is None or now > payout.paid_at + LOOK_BACK_FOR
+    try:
+        seen = stripe.look_payout(payout)
+    except ProviderRefused:
+        # It is not there, or not for this key to see, and will not be in a minute.
+        again_at = None if is_over else now + LOOK_BACK_EVERY
+        mine.filter(due_at__isnull=False).update(due_at=again_at, updated_at=now)
+        raise
     returned = int(seen.facts.get("returned", 0))
     if payout.status == PayoutStatus.FAILED:
         is_there = bool(seen.facts) and returned < payout.net
         return arrived(payout_id=payout.pk, by=None, now=now) if is_there else payout
-    is_over = returned >= payout.net or payout.paid_at is None or now > payout.paid_at + LOOK_BACK_FOR
     # Put off, and ended only once it is booked: who dies between the two, or finds the earnings frozen, looks again.
-    mine = Payout.objects.filter(pk=payout.pk)
     mine.update(due_at=now + LOOK_BACK_EVERY, updated_at=now)
     payout = note_payout_returned(
         payout_id=payout.pk, total=returned, reason="It came back from the provider.", by=None, now=now
     )
-    if is_over:
+    if is_over or returned >= payout.net:
         mine.update(due_at=None, updated_at=now)
     return payout
 
@@ -162,7 +171,7 @@ def _call(payout: Payout, now: datetime) -> Payout:
 
 def _is_of_this_platform(payout: Payout, platform: str) -> bool:
     """Note, before the first call, from whose account it is made; later tell whether it is the same."""
-    if not payout.platform and platform:
+    if not payout.platform:
         Payout.objects.filter(pk=payout.pk, platform="").update(platform=platform)
         payout.platform = platform
     return payout.platform == platform
@@ -171,9 +180,17 @@ def _is_of_this_platform(payout: Payout, platform: str) -> bool:
 def _of_another_platform(payout: Payout, platform: str, now: datetime) -> Payout:
     """Send nothing: what another account was asked to send, this one would send once more."""
     told = f"It was begun by {payout.platform} at {payout.get_provider_display()}"
-    detail = f"{told}, and the key is of {platform or 'an account that it does not tell'} now."
+    detail = f"{told}, and the calls are of {platform} now."
     _review(payout, "payout_other_account", detail, {"begun_by": payout.platform, "key_of": platform})
-    payout.lose_sight(detail=detail, now=now, again_at=now + LOOK_BACK_EVERY)
+    again_at = now + LOOK_BACK_EVERY
+    if payout.status != PayoutStatus.UNKNOWN:
+        payout.lose_sight(detail=detail, now=now, again_at=again_at)
+        return payout
+    if payout.failure_detail != detail:
+        payout.remark(detail, by=None, now=now)
+    still = Payout.objects.filter(pk=payout.pk, status=PayoutStatus.UNKNOWN)
+    still.update(failure_detail=detail, due_at=again_at, updated_at=now)
+    payout.failure_detail, payout.due_at = detail, again_at
     return payout
 
 

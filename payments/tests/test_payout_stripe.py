@@ -236,8 +236,11 @@ class TestAnotherAccount:
         payout = send()
         stripe.loses_answers = False
         peer = other()
+        told = payout.events.count()
         for hours in (2, 30, 60):
             services.sweep(now=later(hours=hours))
+        # Said once, however often it is looked at.
+        assert payout.events.count() == told + 1
         after = fresh(payout)
         assert (after.status, after.platform, transfers(peer)) == ("UNKNOWN", "acct_platform test", [])
         review = Review.objects.get()
@@ -268,7 +271,31 @@ class TestAnotherAccount:
         payout = agreed(40, "stripe")
         other().account = None
         services.sweep(now=later(seconds=1))
-        assert (fresh(payout).status, fresh(payout).platform) == ("PAID", "")
+        after = fresh(payout)
+        assert (after.status, after.platform[:4]) == ("PAID", "key ")
+        assert "sk_test" not in after.platform
+
+    def test_what_it_may_have_sent_no_other_key_sends_again(self, stripe, agreed, other, earned, monkeypatch):
+        before, payout = PROVIDERS["stripe"], agreed(40, "stripe")
+        peer = other()
+        peer.account = None
+        PROVIDERS["stripe"].platform()
+        peer.loses_answers = True
+        services.sweep(now=later(seconds=1))
+        assert (fresh(payout).status, len(transfers(peer))) == ("UNKNOWN", 1)
+        monkeypatch.setitem(PROVIDERS, "stripe", before)
+        services.sweep(now=later(hours=4))
+        assert (fresh(payout).status, transfers(stripe), earned()) == ("UNKNOWN", [], 60 * USD)
+        assert Review.objects.get().code == "payout_other_account"
+
+    def test_a_return_is_asked_for_by_another_key_of_which_nobody_knows_whose_it_is(self, send, stripe, monkeypatch):
+        payout = send()
+        stripe.account = None
+        rolled = StripeProvider(key="rk_test_z", webhook_secrets=[SECRET], return_url="", base=stripe.url)
+        monkeypatch.setitem(PROVIDERS, "stripe", rolled)
+        stripe.take_transfer_back(payout.provider_id, 4000)
+        services.sweep(now=later(days=2))
+        assert fresh(payout).status == "RETURNED"
 
     def test_nothing_is_sent_before_the_account_is_known(self, stripe, agreed, other):
         payout = agreed(40, "stripe")
@@ -325,6 +352,16 @@ class TestReturn:
         send()
         tell(stripe.event("transfer.reversed", {"object": "transfer", "id": "tr_x", "metadata": {"payout": "x"}}))
         assert earned() == 60 * USD
+
+    def test_what_is_not_there_is_asked_for_once_a_day_and_not_for_ever(self, send, stripe):
+        payout = send()
+        stripe.things.clear()
+        stripe.calls.clear()
+        for minutes in range(5):
+            services.sweep(now=later(days=2, minutes=2 * minutes))
+        assert stripe.calls == [("GET", f"/v1/transfers/{payout.provider_id}")]
+        services.sweep(now=later(days=100))
+        assert (fresh(payout).status, fresh(payout).due_at) == ("PAID", None)
 
     def test_in_the_end_nobody_asks_any_more(self, send, stripe):
         payout = send()
