@@ -57,6 +57,7 @@ MENU: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("Caps by period", "date_range", "ledger.cap"),
             ("Approval thresholds", "rule", "accounts.approvalthreshold"),
             ("Budget alerts", "notifications", "accounts.budgetalert"),
+            ("Low marks", "trending_down", "accounts.lowmark"),
             ("Checks of the books", "fact_check", "ledger.checkrun"),
             ("Assets", "paid", "ledger.asset"),
         ],

@@ -72,6 +72,7 @@ GROUPS: dict[str, frozenset[str]] = {
         "accounts.view_quotarequest",
         "accounts.change_quotarequest",
         "accounts.view_budgetalert",
+        "accounts.view_lowmark",
     }
     | VIEW_OF_PAYMENTS
     | {
@@ -120,6 +121,7 @@ GROUPS: dict[str, frozenset[str]] = {
         "accounts.view_apikey",
         "accounts.view_registrylogin",
         "accounts.view_budgetalert",
+        "accounts.view_lowmark",
         "accounts.view_tokenfamily",
         "audit.view_auditevent",
         "auth.view_group",

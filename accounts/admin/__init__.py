@@ -1,6 +1,12 @@
 from accounts.admin.accounts import AccountAdmin
 from accounts.admin.api_keys import ApiKeyAdmin
-from accounts.admin.families import ApprovalThresholdAdmin, BudgetAlertAdmin, CapRuleAdmin, InvitationAdmin
+from accounts.admin.families import (
+    ApprovalThresholdAdmin,
+    BudgetAlertAdmin,
+    CapRuleAdmin,
+    InvitationAdmin,
+    LowMarkAdmin,
+)
 from accounts.admin.log_in_failures import LogInFailureAdmin
 from accounts.admin.quota_requests import QuotaRequestAdmin
 from accounts.admin.registry_logins import RegistryLoginAdmin
@@ -17,6 +23,7 @@ __all__ = [
     "GroupAdmin",
     "InvitationAdmin",
     "LogInFailureAdmin",
+    "LowMarkAdmin",
     "QuotaRequestAdmin",
     "RegistryLoginAdmin",
     "TokenFamilyAdmin",

@@ -13,7 +13,7 @@ from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from accounts import services
-from accounts.models import ApprovalThreshold, BudgetAlert, CapRule, Invitation
+from accounts.models import ApprovalThreshold, BudgetAlert, CapRule, Invitation, LowMark
 from accounts.models.limits import Limit
 from gaas.lib import clock
 from gaas.lib.admin import HistoryAdmin, ViewOnlyAdmin
@@ -181,3 +181,17 @@ class BudgetAlertAdmin(ViewOnlyAdmin):
     search_help_text = "The beginning of an account's name, or an id."
     fields = ("account", "percent", "detail", "key", "created_at")
     when_empty = "Alerts appear when 80 % and 100 % of a cap or of a gift are used."
+
+
+@admin.register(LowMark)
+class LowMarkAdmin(ViewOnlyAdmin):
+    """Show below what an account's people are told, and who was; a mark is set on its account's page."""
+
+    list_display = ("account", "asset", "__str__", "is_low", "updated_at")
+    list_filter = ("asset", "is_low")
+    list_select_related = ("account",)
+    search_fields = ("account__name__startswith",)
+    search_help_text = "The beginning of an account's name, or an id."
+    fields = ("account", "asset", "__str__", "is_low", "created_at", "updated_at")
+    readonly_fields = ("__str__", "created_at", "updated_at")
+    when_empty = "A mark appears when somebody sets one on an account's page, or an account runs low."

@@ -6,7 +6,7 @@ from django.urls import reverse
 
 from accounts import services
 from accounts.choices import Role
-from accounts.models import ApprovalThreshold, BudgetAlert, CapRule, Invitation, Membership
+from accounts.models import ApprovalThreshold, BudgetAlert, CapRule, Invitation, LowMark, Membership
 from accounts.tests.conftest import HOUR
 from accounts.tests.test_admin import button, messages_of
 from gaas.audit.models import AuditEvent
@@ -59,7 +59,8 @@ class TestPages:
         services.invite(account=form, email="x@example.test", role=Role.MEMBER, by=head, now=clock.now())
         BudgetAlert.objects.create(account=form, key="k", percent=80, detail="80 % are used")
         client.force_login(root)
-        for model in (Invitation, CapRule, ApprovalThreshold, BudgetAlert):
+        services.set_low_mark(account=form, asset="GPU", below=HOUR, by=head)
+        for model in (Invitation, CapRule, ApprovalThreshold, BudgetAlert, LowMark):
             name = f"admin:accounts_{model._meta.model_name}"
             row = model.objects.get()
             assert client.get(reverse(f"{name}_changelist")).status_code == 200
