@@ -292,7 +292,7 @@ class OnchainProvider:
                 return "The chain has no such transaction (yet)."
             if receipt["status"] != "0x1":
                 return "This transaction failed on the chain: nothing was moved."
-            if number(sent["blockNumber"]) <= intent.from_block:
+            if number(sent["blockNumber"]) <= (intent.from_block or 0):
                 return "This transaction is older than the payment."
             if intent.token:
                 logs = [log for log in receipt["logs"] if _is_transfer(log) and log["address"].lower() == intent.token]
