@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, Sum
+from django.db.models import Sum
 
-from accounts.choices import CapPeriod, Role
+from accounts.choices import CapPeriod
 from accounts.ledger.models import Asset, Balance, Cap, Transfer
-from accounts.models import Account, BudgetAlert, User
+from accounts.models import Account, BudgetAlert
 from accounts.services.allowances import FUND, RECLAIM
+from accounts.services.people import people_around
 from gaas.outbox import services as outbox
 from gaas.outbox.choices import EventType
 
@@ -128,7 +129,7 @@ def _alert(budget: Budget, now: datetime) -> bool:
                 key=f"budget:{key}",
                 now=now,
             )
-        for user in people_told(account) if is_new else ():
+        for user in people_around(account) if is_new else ():
             outbox.post(
                 to=user.email,
                 subject=f"{account}: {percent} % of the budget is used",
@@ -137,12 +138,3 @@ def _alert(budget: Budget, now: datetime) -> bool:
                 key=f"budget:{key}:{user.pk}",
             )
     return is_new
-
-
-def people_told(account: Account) -> Iterable[User]:
-    """List who manages or owns the account or the one right above it, each once."""
-    places = Q(memberships__account=account)
-    if account.parent_id is not None:
-        places |= Q(memberships__account=account.parent_id)
-    roles = Role.MANAGER.and_above
-    return User.objects.filter(places, memberships__role__in=roles, is_active=True).distinct()

@@ -13,7 +13,7 @@ from accounts.choices import PaysFrom, Role
 from accounts.ledger.models import Balance, Transfer
 from accounts.models import Account, LowMark, User
 from accounts.services.authority import require_role
-from accounts.services.budgets import people_told
+from accounts.services.people import people_around
 from gaas.audit.services import record
 from gaas.lib.amounts import hours_to_ms, parse_micro
 from gaas.lib.errors import DomainError
@@ -100,7 +100,7 @@ def _look(account: Account, balance: Balance, mark: LowMark | None, now: datetim
             data={"asset": balance.asset_id, "available": balance.available, "below": below},
             now=now,
         )
-        for user in people_told(account):
+        for user in people_around(account):
             _write(user, account, left=left, at=at, key=f"low:{mark.pk}:{now.isoformat()}:{user.pk}")
     return True
 

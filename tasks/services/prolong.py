@@ -13,8 +13,8 @@ from django.db.models import Q, Sum
 from accounts.choices import Role
 from accounts.ledger.services import extend, hold, release
 from accounts.services import explain_cap, spending_of
-from accounts.services.budgets import people_told
 from accounts.services.keys import caps_again
+from accounts.services.people import people_around
 from gaas.audit.services import record
 from gaas.lib.amounts import MS_PER_HOUR
 from gaas.lib.errors import Conflict, DomainError
@@ -230,7 +230,7 @@ def _tell(task: Task, attempt: Attempt, reason: Reason, now: datetime) -> None:
     task.note(by=None, reason=reason.detail, now=now)
     # Of what somebody left behind those hear who answer for the account.
     gone = submitter_gone(task) is not None
-    for user in people_told(task.account) if gone else [task.submitted_by]:
+    for user in people_around(task.account) if gone else [task.submitted_by]:
         outbox.post(
             to=user.email,
             subject=f"{task.title}: what is held for it runs out",
