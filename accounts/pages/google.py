@@ -24,6 +24,8 @@ from gaas.lib import clock
 from gaas.lib.rest.throttles import count_call
 
 KEPT = "openid"
+# Who came from another host was logged in there.
+KNOWN = "somebody"
 # A session lives for weeks; a way to Google and back takes a minute, with a password typed there.
 LONGEST = timedelta(minutes=10)
 
@@ -38,11 +40,15 @@ def begin(request: HttpRequest) -> HttpResponse:
     next_page.check(request)
     journey = openid.Journey.begin()
     url = openid.authorization_url(journey)  # first, since nobody is asked anything where there is no way to go
-    if urlsplit(f"//{request.get_host()}").hostname != urlsplit(settings.BASE_URL).hostname:
-        # There and not here the way back would be known; a log-in here is none there.
-        if request.user.is_authenticated:
-            raise openid.ProviderRefused(f"Google leads back to {settings.BASE_URL} alone: log in there to connect it.")
-        return redirect(f"{settings.BASE_URL}{request.get_full_path()}")
+    came = request.GET.get("came", "")
+    if not came and urlsplit(f"//{request.get_host()}").hostname != urlsplit(settings.BASE_URL).hostname:
+        # There and not here the way back would be known. Once: a proxy may name another host than the browser asks for.
+        query = request.GET.copy()
+        query["came"] = KNOWN if request.user.is_authenticated else "nobody"
+        return redirect(f"{settings.BASE_URL}{request.path}?{query.urlencode(safe='/')}")
+    if came == KNOWN and not request.user.is_authenticated:
+        # A log-in there is none here, and who wanted to connect must not become somebody new.
+        raise openid.ProviderRefused(f"Google leads back to {settings.BASE_URL} alone: log in there to connect it.")
     if request.user.is_authenticated and is_reauthentication_required(request, app=""):
         # Back to the page with the button: from a form's answer a browser goes to no other site, as our policy says.
         messages.info(request, "Say once more that it is you, then press Connect Google again.")
