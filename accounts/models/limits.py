@@ -51,7 +51,10 @@ class CapRule(Limit):
 
 
 class ApprovalThreshold(Limit):
-    """Have a manager approve each task of an account and everybody below it that holds more than `above`."""
+    """Have a manager of the parent approve each task of an account and everybody below it that holds more than `above`.
+
+    A root has no parent: there its own managers do.
+    """
 
     account = models.ForeignKey("accounts.Account", on_delete=models.CASCADE, related_name="approval_thresholds")
     above = models.BigIntegerField()
@@ -66,4 +69,4 @@ class ApprovalThreshold(Limit):
         ]
 
     def __str__(self) -> str:
-        return f"a manager of {self.account} approves above {self.show(self.above)}"
+        return f"a manager approves above {self.show(self.above)}"

@@ -138,7 +138,7 @@ def explain_cap(over: ledger.CapExceeded) -> DomainError:
 
 
 def set_threshold(*, account: Account, asset: str, above: int, by: User) -> ApprovalThreshold:
-    """Have a manager approve first whatever holds more than `above` in one task here or below.
+    """Have a manager of the parent (of a root: its own) approve first whatever holds more in one task here or below.
 
     Tasks that wait already are left as they are. Raises NotAllowed for who does not manage the parent (for a
     root: own it).
@@ -184,7 +184,7 @@ def thresholds_over(*, account: Account, asset: str, amount: int) -> list[Approv
     """List the thresholds on an account and above it that an amount passes, the nearest first."""
     lineage = [account.pk, *reversed(account.ancestor_ids)]
     found = ApprovalThreshold.objects.filter(account__in=lineage, asset=asset, above__lt=amount)
-    return sorted(found.select_related("account"), key=lambda row: lineage.index(row.account_id))
+    return sorted(found.select_related("account__parent"), key=lambda row: lineage.index(row.account_id))
 
 
 def _rules_on(lineage: list[Account], asset: str) -> list[CapRule]:

@@ -123,7 +123,7 @@ def _decides_some(task: Task, by: User) -> bool:
 def _who_decides(step: ApprovalStep) -> str:
     if step.kind == StepKind.STAFF:
         return "Staff with the permission to approve tasks decide this step."
-    return f"A manager of {step.account} decides this step."
+    return step.why
 
 
 def _how_decided(step: ApprovalStep) -> str:

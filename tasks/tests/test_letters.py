@@ -14,7 +14,7 @@ from django.core import signing
 from django.test import Client
 
 from accounts import services as accounts
-from accounts.choices import CapPeriod, Role
+from accounts.choices import CapPeriod, PaysFrom, Role
 from accounts.models import Membership, User
 from gaas.audit.models import AuditEvent
 from gaas.lib import clock
@@ -98,10 +98,19 @@ class TestLetters:
         step = other.approval_steps.get(kind=StepKind.PARENT_MANAGER)
         assert not Mail.objects.filter(key=f"step:{step.pk}:{pat.pk}").exists()
 
-    def test_the_nearest_managers_are_asked(self, task, child, alice, reached, pat):
+    def test_who_manages_the_child_alone_is_not_asked(self, task, child, alice, reached, pat):
         reached(alice)
         Membership.objects.create(account=child, user=alice, role=Role.MANAGER)
-        assert ask() == [alice.email]
+        assert ask() == [pat.email]
+
+    def test_the_nearest_managers_are_asked(self, task, family, child, alice, charlie, reached, pat):
+        reached(alice)
+        grandchild = accounts.create_child(parent=child, name="Grandchild", pays_from=PaysFrom.PARENT, by=pat)
+        Membership.objects.create(account=grandchild, user=charlie, role=Role.MEMBER)
+        Membership.objects.create(account=child, user=alice, role=Role.MANAGER)
+        accounts.set_threshold(account=grandchild, asset="GPU", above=0, by=pat)
+        a_task(charlie, account=grandchild, limit_ms=HOUR)
+        assert ask() == sorted([alice.email, pat.email])  # of the grandchild's task, and of the child's
 
     def test_who_has_the_permission_by_a_group_is_staff_for_this(self, lab, alice, reached):
         approver = make_user("Abe", is_staff=True)

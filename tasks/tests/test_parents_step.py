@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from accounts import services as accounts
-from accounts.choices import Role
+from accounts.choices import PaysFrom, Role
 from accounts.models import Membership
 from gaas.lib import clock
 from gaas.lib.errors import Conflict, NotAllowed
 from tasks import services
-from tasks.choices import StepKind, TaskStatus
+from tasks.choices import StepKind
 from tasks.models import ApprovalStep
 from tasks.tests.rig import HOUR, a_body, a_task
 
@@ -22,7 +22,7 @@ APPROVALS = "/api/v1/approvals/"
 
 @pytest.fixture
 def threshold(child, family, pat, root):
-    """Above an hour a manager of Child, or of Family above it, approves first; Pat is one."""
+    """Above an hour a manager of Family, which stands above Child, approves first; Pat is one."""
     accounts.grant_hours(account=family, gpu_ms=100 * HOUR, by=root, reason="A year", key="k")
     return accounts.set_threshold(account=child, asset="GPU", above=HOUR, by=pat)
 
@@ -54,18 +54,36 @@ class TestSteps:
         accounts.set_threshold(account=child, asset="USD", above=1, by=pat)
         assert len(kinds(a_task(charlie, account=child, limit_ms=HOUR))) == 1
 
-    def test_each_threshold_above_asks_the_nearest_first(self, threshold, family, child, charlie, alice):
+    def test_each_parent_is_asked_the_nearest_first(self, threshold, child, charlie, pat):
+        grandchild = accounts.create_child(parent=child, name="Grandchild", pays_from=PaysFrom.PARENT, by=pat)
+        Membership.objects.create(account=grandchild, user=charlie, role=Role.MEMBER)
+        accounts.set_threshold(account=grandchild, asset="GPU", above=0, by=pat)
+        task = a_task(charlie, account=grandchild, limit_ms=2 * HOUR)
+        steps = list(task.approval_steps.order_by("position").values_list("account__name", flat=True))
+        assert steps == ["Child", "Family", None]
+
+    def test_who_has_two_thresholds_is_asked_once(self, threshold, family, child, charlie, alice):
         Membership.objects.create(account=family, user=alice, role=Role.OWNER)
         accounts.set_threshold(account=family, asset="GPU", above=0, by=alice)
         task = a_task(charlie, account=child, limit_ms=2 * HOUR)
-        steps = list(task.approval_steps.order_by("position").values_list("account__name", flat=True))
-        assert steps == ["Child", "Family", None]
+        steps = list(task.approval_steps.order_by("position").values_list("account__name", "why"))
+        assert [name for name, _ in steps] == ["Family", None]
+        assert "the account above Child" in steps[0][1]
+        assert "Family" not in steps[0][1]
+
+    def test_a_root_is_asked_itself(self, family, alice, pat, root):
+        accounts.grant_hours(account=family, gpu_ms=9 * HOUR, by=root, reason="A year", key="k")
+        Membership.objects.create(account=family, user=alice, role=Role.OWNER)
+        accounts.set_threshold(account=family, asset="GPU", above=0, by=alice)
+        step = a_task(alice, account=family, limit_ms=HOUR).approval_steps.get(kind=StepKind.PARENT_MANAGER)
+        assert (step.account, step.is_for(pat)) == (family, True)
+        assert "a manager of Family" in step.why
 
     def test_the_quote_tells_of_it(self, api, threshold, charlie, child):
         body = a_body(account=str(child.pk))
         approvals = api(charlie).post(f"{URL}quote/", body, format="json").json()["approvals"]
         assert [step["kind"] for step in approvals] == ["parent_manager", "staff"]
-        assert "Child" in approvals[0]["why"]
+        assert "a manager of the account above Child" in approvals[0]["why"]
 
 
 class TestDecide:
@@ -78,7 +96,7 @@ class TestDecide:
     def test_staff_wait_for_the_parent(self, api, task, dana):
         answer = api(dana).post(f"{URL}{task.pk}/approve/", {}, format="json")
         assert (answer.status_code, code_of(answer)) == (409, "wrong_state")
-        assert "manager of Child" in answer.json()["errors"][0]["detail"]
+        assert "manager of the account above Child" in answer.json()["errors"][0]["detail"]
 
     def test_the_parent_cannot_decide_for_staff(self, api, task, pat):
         client = api(pat)
@@ -108,17 +126,23 @@ class TestDecide:
         answer = api(pat).post(f"{URL}{task.pk}/approve/", {}, format="json")
         assert (answer.status_code, code_of(answer)) == (403, "own_task")
 
-    def test_a_manager_of_the_account_decides_too(self, task, child, bob):
-        Membership.objects.create(account=child, user=bob, role=Role.MANAGER)
-        assert services.approve(task, by=bob, now=clock.now()).status == TaskStatus.PENDING
+    @pytest.mark.parametrize("role", [Role.MANAGER, Role.OWNER])
+    def test_who_manages_the_child_alone_does_not(self, api, task, child, bob, role):
+        """Two of them could else let each other pass what the parent asked of them."""
+        Membership.objects.create(account=child, user=bob, role=role)
+        assert api(bob).get(APPROVALS).json()["results"] == []
+        answer = api(bob).post(f"{URL}{task.pk}/approve/", {}, format="json")
+        assert (answer.status_code, code_of(answer)) == (403, "permission_denied")
+        assert "Family" not in answer.content.decode()
+        assert kinds(task) == [(StepKind.PARENT_MANAGER, "PENDING"), (StepKind.STAFF, "PENDING")]
 
     def test_somebody_who_was_a_manager_does_not(self, task, family, pat):
         family.memberships.filter(user=pat).delete()
         with pytest.raises(NotAllowed):
             services.approve(task, by=pat, now=clock.now())
 
-    def test_decided_before_is_told(self, task, child, bob, pat, dana):
-        Membership.objects.create(account=child, user=bob, role=Role.MANAGER)
+    def test_decided_before_is_told(self, task, family, bob, pat, dana):
+        Membership.objects.create(account=family, user=bob, role=Role.MANAGER)
         services.approve(task, by=bob, now=clock.now())
         services.approve(task, by=dana, now=clock.now())
         with pytest.raises(Conflict):
