@@ -134,14 +134,10 @@ class TaskInput(StrictSerializer):
         return attrs
 
     def draft(self, user: Any) -> Draft:
-        """Give the validated input in the platform's units."""
+        """Give the validated input in the platform's units. Raises NotFound for an account that is not seen."""
         data = dict(self.validated_data)
         account_id: UUID | None = data.pop("account", None)
-        account = None
-        if account_id is not None:
-            account = Account.objects.visible_to(user).filter(pk=account_id).first()
-            if account is None:
-                raise ValidationError({"account": ErrorDetail("There is no such account.", "does_not_exist")})
+        account = None if account_id is None else Account.objects.visible_to(user).named(account_id)
         return Draft(
             account=account,
             host_id=data.pop("host", None),

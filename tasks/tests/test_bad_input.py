@@ -115,7 +115,6 @@ class TestFields:
             ("title", None, "null"),
             ("funding", "gold", "invalid_choice"),
             ("account", "mine", "invalid"),
-            ("account", 1, "does_not_exist"),
             ("account", ["x"], "invalid"),
             ("host", "rig", "invalid"),
             ("host", "018f0000-0000-7000-8000-000000000000", "invalid"),

@@ -120,10 +120,10 @@ class TestAccount:
     def test_an_outsider_cannot_tell_whether_it_exists(self, charlie, lab, api, there):
         account_id = lab.pk if there else uuid4()
 
-        error = refused(
-            api(charlie).post(URL, a_body(account=str(account_id)), format="json"), 400, "does_not_exist", "account"
-        )
-        assert error["detail"] == "There is no such account."
+        for url in (URL, f"{URL}quote/"):
+            answer = api(charlie).post(url, a_body(account=str(account_id)), format="json")
+            error = refused(answer, 404, "not_found", "account")
+            assert error["detail"] == "No such account, or not one that you see."
         assert Task.objects.count() == 0
 
 
