@@ -34,7 +34,7 @@ class TooManyWebhooks(Conflict):
 
 
 class DisabledByStaff(NotAllowed):
-    """Refuse to switch on what staff switched off."""
+    """Refuse to switch on, lead elsewhere, remove or make anew what staff switched off."""
 
     code = "disabled_by_staff"
 
@@ -57,9 +57,9 @@ def create_webhook(
 ) -> tuple[Webhook, str]:
     """Make a webhook and give it with its secret, which nothing can tell again. Call `check_address` first.
 
-    Raises NotAllowed below a manager, AddressRefused, TooManyWebhooks, AccountClosed. Locks: the account, so that
-    parallel calls cannot pass the limit together, for children the root as well, as who moves an account does → those
-    below that are heard for the first time.
+    Raises NotAllowed below a manager, AddressRefused, DisabledByStaff, TooManyWebhooks, AccountClosed. Locks: the
+    account, so that parallel calls cannot pass the limit together, for children the root as well, as who moves an
+    account does → those below that are heard for the first time.
     """
     require_manager(account, by)
     url = webhooks.guard().read(url).url
@@ -67,6 +67,7 @@ def create_webhook(
     with transaction.atomic():
         here = _locked(account, includes_children)
         require_open(here)
+        _refuse_disabled(here, url)
         if Webhook.objects.filter(account=here).count() >= settings.WEBHOOKS_PER_ACCOUNT:
             raise TooManyWebhooks(f"{here} has {settings.WEBHOOKS_PER_ACCOUNT} webhooks: remove one that nobody needs.")
         hook = Webhook.objects.create(
@@ -87,7 +88,7 @@ def change_webhook(*, webhook: Webhook, changes: dict[str, Any], by: User, now: 
     """Change where it leads, what it hears of, or whether it is on; on again it begins without its failures.
 
     What is on its way goes to the new address. For another one call `check_address` first. Raises NotAllowed,
-    AddressRefused, DisabledByStaff. Locks: account, for children more than that → webhook.
+    NotFound, AddressRefused, DisabledByStaff. Locks: account, for children more than that → webhook.
     """
     require_manager(webhook.account, by)
     if "url" in changes:
@@ -99,11 +100,13 @@ def change_webhook(*, webhook: Webhook, changes: dict[str, Any], by: User, now: 
         here = (
             locked_in_family(webhook.account) if is_less else _locked(webhook.account, "includes_children" in changes)
         )
-        hook = Webhook.objects.select_for_update(no_key=True).get(pk=webhook.pk)
+        hook = _locked_hook(webhook)
         hook.account = here
-        if hook.is_disabled_by_staff and changes.get("is_active"):
-            why = f"Staff of the platform switched this webhook off: {hook.disabled_reason}"
-            raise DisabledByStaff(f"{why.rstrip('.')}. Only they switch it on.", attr="is_active")
+        if changes.get("is_active"):
+            _refuse_touched(hook, "switch it on", attr="is_active")
+        if changes.get("url", hook.url) != hook.url:
+            _refuse_touched(hook, "have it lead elsewhere", attr="url")
+            _refuse_disabled(here, changes["url"])
         before = _described(hook)
         for name in CHANGEABLE:
             setattr(hook, name, changes.get(name, getattr(hook, name)))
@@ -131,11 +134,11 @@ def change_webhook(*, webhook: Webhook, changes: dict[str, Any], by: User, now: 
 
 
 def rotate_webhook_secret(*, webhook: Webhook, overlap: timedelta, by: User, now: datetime) -> tuple[Webhook, str]:
-    """Give a new secret, once; for the overlap calls are signed by the old one besides. Raises NotAllowed."""
+    """Give a new secret, once; for the overlap calls are signed by the old one besides. Raises NotAllowed, NotFound."""
     require_manager(webhook.account, by)
     secret = new_secret()
     with transaction.atomic():
-        hook = Webhook.objects.select_for_update(no_key=True).get(pk=webhook.pk)
+        hook = _locked_hook(webhook)
         hook.account = webhook.account
         hook.old_secret, hook.old_secret_until = hook.secret, now + overlap
         hook.secret = seal(secret, purpose="webhook")
@@ -149,12 +152,16 @@ def rotate_webhook_secret(*, webhook: Webhook, overlap: timedelta, by: User, now
 def delete_webhook(*, webhook: Webhook, by: User, now: datetime) -> None:
     """Remove a webhook with its deliveries; what is on its way is not sent any more.
 
-    Raises NotAllowed, NotFound for one that somebody else just removed. Locks: the account with all above and below it
-    → webhook.
+    Raises NotAllowed, DisabledByStaff, NotFound for one that somebody else just removed. Locks: the account with all
+    above and below it → webhook.
     """
     require_manager(webhook.account, by)
     with transaction.atomic():
         here = locked_in_family(webhook.account)
+        # Not locked: its deliveries go first, as whoever notes what came of a call locks one before the webhook.
+        hook = Webhook.objects.filter(pk=webhook.pk).first()
+        if hook is not None:
+            _refuse_touched(hook, "let it be removed")
         if not Webhook.objects.filter(pk=webhook.pk).delete()[0]:
             raise NotFound("This webhook is gone already.")
         _listen_no_more(here)
@@ -193,13 +200,13 @@ def disable_webhook(*, webhook: Webhook, reason: str, by: User, now: datetime) -
 def enable_webhook(*, webhook: Webhook, by: User, now: datetime) -> None:
     """Have staff switch on what staff switched off; it begins without its failures.
 
-    Raises NotAllowed, AccountClosed, Conflict for one that staff did not switch off: its managers do that.
+    Raises NotAllowed, NotFound, AccountClosed, Conflict for one that staff did not switch off: its managers do that.
     """
     if not by.has_perm("outbox.change_webhook"):
         raise NotAllowed("Switching others' webhooks on takes the permission for it.")
     with transaction.atomic():
         require_open(locked(webhook.account)[0])
-        before = Webhook.objects.select_for_update(no_key=True).get(pk=webhook.pk).disabled_reason
+        before = _locked_hook(webhook).disabled_reason
         if not webhooks.enable(webhook_id=webhook.pk, now=now):
             raise Conflict("Staff did not switch this webhook off: its managers switch it on.", attr="is_active")
         record(action="webhook.enable", obj=webhook, by=by, before={"disabled_reason": before}, now=now)
@@ -231,6 +238,35 @@ def require_manager(account: Account, by: User) -> None:
     role = account.role_of(by)
     if role is None or role < Role.MANAGER:
         raise NotAllowed(f"This takes the role of a manager of {account}.")
+
+
+def _locked_hook(webhook: Webhook) -> Webhook:
+    hook: Webhook | None = Webhook.objects.select_for_update(no_key=True).filter(pk=webhook.pk).first()
+    if hook is None:
+        raise NotFound("This webhook is gone already.")
+    return hook
+
+
+def _refuse_touched(hook: Webhook, what: str, *, attr: str | None = None) -> None:
+    """Raise DisabledByStaff for one that staff switched off."""
+    if hook.is_disabled_by_staff:
+        why = f"Staff of the platform switched this webhook off: {hook.disabled_reason}"
+        raise DisabledByStaff(f"{why.rstrip('.')}. Only they {what}.", attr=attr)
+
+
+def _refuse_disabled(account: Account, url: str) -> None:
+    """Raise DisabledByStaff for an address at which staff switched off a webhook of anybody in this account's tree.
+
+    Whatever is asked for behind its question mark: else it would be made anew beside the one that is off.
+    """
+    root = (account.ancestor_ids or [account.pk])[0]
+    off = Webhook.objects.filter(disabled_by__isnull=False, account__path__startswith=f"/{root}/")
+    if any(_place(other) == _place(url) for other in off.values_list("url", flat=True)):
+        raise DisabledByStaff("Staff of the platform switched off a webhook to this address: ask them.", attr="url")
+
+
+def _place(url: str) -> str:
+    return url.partition("://")[2].partition("?")[0]
 
 
 def _listen(account: Account, includes_children: bool) -> None:

@@ -11,10 +11,11 @@ from django.db import connection, connections
 from django.test import Client
 
 from accounts.actors import watch_webhooks
+from accounts.models import Account
 from accounts.services import webhooks as services
 from gaas.audit.models import AuditEvent
 from gaas.lib import clock
-from gaas.lib.errors import Conflict, NotAllowed
+from gaas.lib.errors import Conflict, NotAllowed, NotFound
 from gaas.lib.net import Guard
 from gaas.lib.net.tests.receivers import receiver
 from gaas.lib.net.tests.spellings import RESOLVED, WRITTEN
@@ -250,7 +251,7 @@ class TestDisabled:
         assert refused(answer, 403) == ("disabled_by_staff", "is_active")
         assert "Abuse" in answer.json()["errors"][0]["detail"]
         # Neither by switching it off oneself first, nor along with something else, which is left undone then.
-        assert client.patch(path, {"is_active": False, "url": PUBLIC}, format="json").status_code == 200
+        assert client.patch(path, {"is_active": False}, format="json").status_code == 200
         assert refused(client.patch(path, {"is_active": True, "events": ["task.failed"]}, format="json"), 403)
         shown = client.get(path).json()
         assert (shown["is_active"], shown["is_disabled_by_staff"]) == (False, True)
@@ -266,6 +267,39 @@ class TestDisabled:
         # Off and on again it is its managers' own affair.
         for is_active in (False, True):
             assert client.patch(path, {"is_active": is_active}, format="json").status_code == 200
+
+    def test_what_staff_switched_off_is_not_made_anew(self, client, alice, dana, lab):
+        elsewhere, desk = "https://93.184.215.15/", Account.objects.create(name="Desk", parent=lab)
+        hook, other = a_webhook(lab, url=PUBLIC), made(client, lab, url=elsewhere)
+        services.disable_webhook(webhook=hook, reason="Abuse", by=dana, now=clock.now())
+        path = f"{URL}{hook.pk}/"
+        assert refused(client.delete(path), 403) == ("disabled_by_staff", None)
+        for url in (PUBLIC, f"{PUBLIC}?again", f"{PUBLIC}#again", "HTTPS://93.184.215.14:443/hook"):
+            for account in (lab, desk):
+                again = client.post(URL, body(account, url=url), format="json")
+                assert refused(again, 403) == ("disabled_by_staff", "url"), url
+            moved = client.patch(f"{URL}{other['id']}/", {"url": url}, format="json")
+            assert refused(moved, 403) == ("disabled_by_staff", "url")
+        # Nor is its address made free first.
+        assert refused(client.patch(path, {"url": elsewhere}, format="json"), 403) == ("disabled_by_staff", "url")
+        assert set(Webhook.objects.values_list("url", flat=True)) == {PUBLIC, elsewhere}
+        # What leads there for others is theirs.
+        assert made(client, alice.personal_account)["url"] == PUBLIC
+        services.enable_webhook(webhook=hook, by=dana, now=clock.now())
+        assert client.delete(path).status_code == 204
+
+    def test_one_that_was_removed_meanwhile_is_not_found(self, alice, dana, lab):
+        hook = a_webhook(lab)
+        services.delete_webhook(webhook=hook, by=alice, now=clock.now())
+        how = {"webhook": hook, "now": clock.now()}
+        for late in (
+            lambda: services.change_webhook(changes={"is_active": False}, by=alice, **how),
+            lambda: services.rotate_webhook_secret(overlap=timedelta(), by=alice, **how),
+            lambda: services.delete_webhook(by=alice, **how),
+            lambda: services.enable_webhook(by=dana, **how),
+        ):
+            with pytest.raises(NotFound):
+                late()
 
     @pytest.mark.parametrize("by_whom", ["a manager", "the platform"])
     def test_staff_switch_off_for_good_what_is_off_already(self, client, dana, lab, by_whom):

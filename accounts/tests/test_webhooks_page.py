@@ -132,6 +132,9 @@ class TestOneWebhook:
         assert "Abuse" in shown
         assert "Only they switch it on again." in shown
         assert "Switch it on" not in shown
+        assert "Remove it" not in shown
+        assert "Change it" not in shown
+        assert "Only they let it be removed" in text(web.post(page, {"do": "delete_webhook"}), 403)
         assert "Staff of the platform switched this webhook off" in text(web.post(page, {"do": "switch_on"}), 403)
         hook.refresh_from_db()
         assert not hook.is_active
