@@ -49,7 +49,7 @@ class TestLockOut:
         refused = log_in(api, password=PASSWORD)
         assert refused.status_code == 429
         assert refused.json()["errors"][0]["code"] == "locked_out"
-        assert 880 <= int(refused["Retry-After"]) <= 900
+        assert 800 <= int(refused["Retry-After"]) <= 900
 
     def test_it_leaves_others_and_other_addresses_alone(self, api, alice, bob):
         for _ in range(6):

@@ -137,7 +137,7 @@ class World:
             role=Role.VIEWER,
             token_hash=hashlib.sha256(token.encode()).hexdigest(),
             invited_by=owner,
-            expires_at=now.replace(year=now.year + 1),
+            expires_at=now + timedelta(days=365),
         )
         self.rows["letter"] = token
         self.rows["link_letter"] = link = f"link-{uuid4()}"
@@ -147,7 +147,7 @@ class World:
             kind=InvitationKind.CHILD,
             token_hash=hashlib.sha256(link.encode()).hexdigest(),
             invited_by=owner,
-            expires_at=now.replace(year=now.year + 1),
+            expires_at=now + timedelta(days=365),
         )
 
     def _keys(self) -> None:

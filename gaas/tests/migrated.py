@@ -25,6 +25,7 @@ from django.apps import apps
 from django.conf import settings
 from django.db import DatabaseError
 
+ROOM = 1024**3
 OWN_IMPORTS = re.compile(r"^\s*(?:from|import) ((?:accounts|gaas|gpus|payments|tasks)[.\w]*)(?: import (\w+))?", re.M)
 
 
@@ -46,8 +47,10 @@ def _sources() -> Iterator[Path]:
 
 
 def _disk() -> str | None:
+    """Give a disk in memory where there is one with room; that of a container may be small."""
     memory = "/dev/shm"
-    return memory if os.path.isdir(memory) and os.access(memory, os.W_OK) else None
+    is_there = os.path.isdir(memory) and os.access(memory, os.W_OK)
+    return memory if is_there and shutil.disk_usage(memory).free > ROOM else None
 
 
 class Kept:
@@ -77,9 +80,10 @@ class Kept:
             unfinished = self.file.with_suffix(f".{os.getpid()}")
             with self.connection.cursor() as cursor:
                 cursor.execute("VACUUM INTO %s", [str(unfinished)])
-            for older in self.file.parent.glob("*.sqlite3"):
-                older.unlink(missing_ok=True)
             unfinished.replace(self.file)
+            # Not this one: another worker may be about to begin with it.
+            for older in set(self.file.parent.glob("*.sqlite3")) - {self.file}:
+                older.unlink(missing_ok=True)
         else:
             self._copy_database()
 

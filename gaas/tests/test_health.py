@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+import re
 import socket
 from datetime import timedelta
 from typing import Any
@@ -15,8 +17,9 @@ from tasks.models import Scheduler
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no answer of another test be kept, and forget checks that a test adds."""
-    monkeypatch.setattr(health, "_kept", (-health.KEEP_SECONDS, {}))
+    """Let no answer of another test be kept, forget checks that a test adds, and give a busy machine its time."""
+    monkeypatch.setattr(health, "_kept", (-math.inf, {}))
+    monkeypatch.setattr(health, "CHECK_SECONDS", 30)
     monkeypatch.setattr(health, "_checks", dict(health._checks))
 
 
@@ -72,7 +75,8 @@ class TestReadyz:
         assert answer.status_code == 503
         assert answer.json()["checks"]["peer"] == "does not answer in time"
 
-    def test_it_asks_its_peers_at_most_once_a_second(self) -> None:
+    def test_it_asks_its_peers_now_and_then_however_often_it_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(health, "KEEP_SECONDS", 60)
         asked = []
         health.register("counter", lambda: asked.append(1))
         for _ in range(10):
@@ -82,11 +86,11 @@ class TestReadyz:
 
 @pytest.mark.django_db(transaction=True)
 class TestScheduler:
-    @pytest.mark.parametrize(("age", "state"), [(1, "ok"), (3600, "no pass for 3600 seconds")])
+    @pytest.mark.parametrize(("age", "state"), [(1, "ok"), (3600, r"no pass for 36\d\d seconds")])
     def test_it_says_when_the_last_pass_is_long_ago(self, age: int, state: str) -> None:
         moment = clock.now() - timedelta(seconds=age)
         Scheduler.objects.update_or_create(pk=1, defaults={"last_pass_at": moment, "last_sweep_at": None})
-        assert Client().get("/readyz").json()["checks"]["scheduler"] == state
+        assert re.fullmatch(state, Client().get("/readyz").json()["checks"]["scheduler"])
 
     def test_it_blames_nobody_for_a_pass_that_never_was(self) -> None:
         Scheduler.objects.filter(pk=1).update(last_pass_at=None, last_sweep_at=None)

@@ -27,7 +27,7 @@ from tasks.tests.rig import Rig, a_task, an_approved_task, running_on
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SECONDS = 10
+SECONDS = 60
 
 
 written = lines

@@ -294,14 +294,14 @@ class TestFailures:
         ],
     )
     def test_the_worst_receiver_is_bounded(self, lab, settings, behave):
-        settings.WEBHOOK_SECONDS = 0.5
+        settings.WEBHOOK_SECONDS = 1.5
         with receiver(behave) as hook:
             a_webhook(lab, port=hook.port)
             told(lab)
             assert send() == 1
             assert hook.hits == 1
         delivery = WebhookDelivery.objects.get()
-        assert delivery.duration_ms < 3000
+        assert delivery.duration_ms < 30_000  # the slowest would take minutes
         assert len(delivery.response_excerpt) <= 1000
         assert delivery.status == ("SUCCEEDED" if behave is receivers.ten_megabytes else "PENDING")
 

@@ -108,30 +108,35 @@ class TestRefused:
 
 
 class TestBounds:
-    def spend(self, behave, **more):
+    def spend(self, behave, seconds=60, **more):
+        """Call it: for long where it ends the call itself, however busy this machine is."""
         with receiver(behave) as hook:
             began = time.monotonic()
             try:
-                return fetch(f"http://127.0.0.1:{hook.port}/", guard=inside(), seconds=0.5, **more)
+                return fetch(f"http://127.0.0.1:{hook.port}/", guard=inside(), seconds=seconds, **more)
             finally:
-                assert time.monotonic() - began < 30  # those who trickle would take minutes
+                assert time.monotonic() - began < 60  # those who trickle would take minutes
                 assert hook.hits == 1
 
+    @pytest.mark.parametrize("behave", [receivers.never_answers, receivers.trickles])
+    def test_none_holds_it_longer_than_its_time(self, behave):
+        with pytest.raises(Failed) as failed:
+            self.spend(behave, seconds=1)
+        assert failed.value.code == "timeout"
+
     @pytest.mark.parametrize(
-        ("behave", "code"),
+        ("behave", "codes"),
         [
-            (receivers.never_answers, "timeout"),
-            (receivers.trickles, "timeout"),
             (receivers.endless_headers, {"too_large", "protocol"}),
-            (receivers.endless_continues, {"too_large", "timeout"}),
-            (receivers.closes, "protocol"),
-            (says(b"220 mail.example ESMTP\r\n"), "protocol"),
+            (receivers.endless_continues, {"too_large"}),
+            (receivers.closes, {"protocol"}),
+            (says(b"220 mail.example ESMTP\r\n"), {"protocol"}),
         ],
     )
-    def test_none_holds_it_longer_than_its_time(self, behave, code):
+    def test_none_makes_it_read_without_end(self, behave, codes):
         with pytest.raises(Failed) as failed:
             self.spend(behave)
-        assert failed.value.code in ({code} if isinstance(code, str) else code)
+        assert failed.value.code in codes
 
     def test_a_body_of_ten_megabytes_is_cut(self):
         answer = self.spend(receivers.ten_megabytes, most_bytes=1000)
@@ -143,7 +148,7 @@ class TestBounds:
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun")
             hook.is_over.wait(20)
 
-        answer = self.spend(stalls)
+        answer = self.spend(stalls, seconds=2)
         assert (answer.status, answer.body, answer.is_whole) == (200, b"begun", False)
 
     def test_a_packed_bomb_stays_packed(self):
