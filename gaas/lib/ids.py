@@ -12,11 +12,6 @@ _lock = threading.Lock()
 _last = 0
 
 
-def first_uuid7(moment: datetime) -> uuid.UUID:
-    """Give the lowest id that can have been made at a moment: rows made from then on have it or a higher one."""
-    return uuid.UUID(int=(int(moment.timestamp() * 1000) << 80) | (0x7 << 76) | (0b10 << 62))
-
-
 def uuid7() -> uuid.UUID:
     """Make an id that sorts after every id this process made before.
 

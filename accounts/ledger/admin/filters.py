@@ -11,7 +11,7 @@ from django.http import HttpRequest
 
 from accounts.ledger.choices import BalanceKind
 from gaas.lib import clock
-from gaas.lib.ids import first_uuid7
+from gaas.lib.ids import first_of
 
 SPANS = {"hour": ("Last hour", timedelta(hours=1)), "day": ("Last day", timedelta(days=1))}
 SPANS |= {"week": ("Last 7 days", timedelta(days=7)), "month": ("Last 31 days", timedelta(days=31))}
@@ -28,7 +28,7 @@ class MadeFilter(SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         span = SPANS.get(self.value() or "")
-        return queryset if span is None else queryset.filter(pk__gte=first_uuid7(clock.now() - span[1]))
+        return queryset if span is None else queryset.filter(pk__gte=first_of(clock.now() - span[1]))
 
 
 class KindFilter(SimpleListFilter):
