@@ -347,6 +347,10 @@ class TestDisabled:
         for model in ("webhook", "webhookdelivery"):
             row = {"webhook": hook, "webhookdelivery": WebhookDelivery.objects.get()}[model]
             assert web.get(f"/admin/outbox/{model}/").status_code == 200
+            ids = {"webhook": [lab.pk], "webhookdelivery": [row.pk, getattr(row, "event_id", None), hook.pk]}[model]
+            for asked, found in [*((id_, 1) for id_ in ids), (row.pk, 1), (dana.pk, 0), ("https://", 0)]:
+                listed = web.get(f"/admin/outbox/{model}/", {"q": asked})
+                assert (listed.status_code, len(listed.context["cl"].result_list)) == (200, found), (model, asked)
             page = web.get(f"/admin/outbox/{model}/{row.pk}/change/")
             assert page.status_code == 200
             assert "whsec_" not in page.content.decode()

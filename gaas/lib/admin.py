@@ -65,7 +65,8 @@ class LeanChangeList(ChangeList):
 class LeanAdmin(ModelAdmin):
     """Page through a table of any size: estimated count, primary key order, no facets, no sorting by click.
 
-    An id pasted into the search box finds its row by the primary key. Name search fields with a lookup
+    An id pasted into the search box finds its row by the primary key, and the rows whose search fields such as
+    `account__id__exact` it is. Name search fields with a lookup
     that an index can answer, such as `key__startswith` or `ref__exact`: the admin's own `=` and `^`
     ignore case and so read the whole table.
     """
@@ -96,14 +97,31 @@ class LeanAdmin(ModelAdmin):
             return queryset.none(), False
         if isinstance(self.model._meta.pk, models.UUIDField):
             try:
-                return queryset.filter(pk=UUID(search_term.strip())), False
+                return queryset.filter(self._named_by(UUID(search_term.strip()), request)), False
             except ValueError:
                 pass
         return super().get_search_results(request, queryset, search_term)
 
+    def _named_by(self, id_: UUID, request: HttpRequest) -> models.Q:
+        """Ask for the row of an id, or for those that name it where a search field says so."""
+        asked = models.Q(pk=id_)
+        for lookup in self.get_search_fields(request):
+            path, _, kind = str(lookup).rpartition("__")
+            if kind == "exact" and _holds_uuids(self.model, path):
+                asked |= models.Q(**{path: id_})
+        return asked
+
 
 def _always(_: models.Model) -> bool:
     return True
+
+
+def _holds_uuids(model: Any, path: str) -> bool:
+    field: Any = None
+    for name in path.split("__"):
+        field = model._meta.get_field(name)
+        model = field.related_model
+    return isinstance(field.target_field if field.is_relation else field, models.UUIDField)
 
 
 class ViewOnlyAdmin(LeanAdmin):
