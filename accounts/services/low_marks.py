@@ -87,6 +87,8 @@ def _look(account: Account, balance: Balance, mark: LowMark | None, now: datetim
         if mark is not None and mark.is_low:
             LowMark.objects.filter(pk=mark.pk).update(is_low=False, updated_at=now)
         return False
+    if mark is not None and mark.is_low:
+        return False
     if mark is None and not Transfer.objects.filter(credit=balance).exists():
         return False  # nothing was ever there that could have run low
     with transaction.atomic():
