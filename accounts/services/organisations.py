@@ -26,8 +26,10 @@ from accounts.services.authority import (
     require_role,
 )
 from accounts.services.hours import hours_balance, wallet_balance
+from accounts.services.webhooks import switch_off_strangers
 from gaas.audit.history import changed_by
 from gaas.audit.services import record
+from gaas.lib import clock
 from gaas.lib.amounts import show_micro
 from gaas.lib.errors import Conflict, DomainError, NotAllowed
 
@@ -167,7 +169,8 @@ def move_account(*, account: Account, parent: Account | None, by: User) -> Accou
     and who owns what is above a person's own account may only let that go (two people do it by `links`).
     2. Lock it and the roots of both trees: every move within a tree waits here, and so does every submit. 3. No
     open hold, no cycle, no ninth level; under none, an owner of its own. 4. Rewrite the paths below. Caps and
-    thresholds that the old parent set end; without a parent it pays for itself. Raises NotAllowed, OpenHolds,
+    thresholds that the old parent set end, and webhooks that its people made are off; without a parent it pays for
+    itself. Raises NotAllowed, OpenHolds,
     Cycle, TooDeep, NoOwner, AccountMoved.
     """
     _require_mover(account, parent, by)
@@ -201,6 +204,7 @@ def place(*, account: Account, parent: Account | None, by: User) -> Account:
         _rewrite(here, above, by)
         for policy in (*here.cap_rules.all(), *here.approval_thresholds.all()):
             changed_by(policy, by, reason="The account was moved").delete()
+        switch_off_strangers(account=here, now=clock.now())
         record(
             action="account.move",
             obj=here,

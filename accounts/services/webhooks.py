@@ -212,6 +212,18 @@ def enable_webhook(*, webhook: Webhook, by: User, now: datetime) -> None:
         record(action="webhook.enable", obj=webhook, by=by, before={"disabled_reason": before}, now=now)
 
 
+def switch_off_strangers(*, account: Account, now: datetime) -> None:
+    """Switch off, here and below, what was made by somebody who manages it no more since the account moved.
+
+    In the mover's transaction. Who manages it now is told, and switches on again what they want.
+    """
+    made = Webhook.objects.active().filter(account__path__startswith=account.path, created_by__isnull=False)
+    for hook in made.select_related("account", "created_by"):
+        role = hook.account.role_of(hook.created_by)
+        if role is None or role < Role.MANAGER:
+            webhooks.disable(webhook_id=hook.pk, reason="Who made it manages this account no more.", now=now)
+
+
 def tell_of_disabled(*, now: datetime) -> int:
     """Write to who manages an account that its webhook was switched off, once each time; tell for how many."""
     untold = Webhook.objects.filter(disabled_at__isnull=False, told_at__isnull=True).select_related("account")

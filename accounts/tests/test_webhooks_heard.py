@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from accounts.actors import watch_webhooks
 from accounts.choices import Role
 from accounts.ledger.tests.conftest import race
 from accounts.models import Account, Membership
@@ -13,7 +14,7 @@ from accounts.services import change_account
 from accounts.services import webhooks as services
 from accounts.tests.test_webhooks import PUBLIC, URL, made
 from gaas.lib import clock
-from gaas.outbox.models import Webhook, WebhookDelivery
+from gaas.outbox.models import Mail, Webhook, WebhookDelivery
 from gaas.outbox.services import tell
 from gaas.outbox.tests.hooks import a_webhook
 
@@ -54,6 +55,24 @@ class TestHeard:
         below.refresh_from_db()
         assert below.is_listened
         assert tell(event="task.failed", account=below, data={}, now=clock.now()) == 1
+
+    def test_who_manages_it_no_more_hears_no_more(self, pat, charlie, family, child, api):
+        child.memberships.filter(user=charlie).update(role=Role.OWNER)
+        below = Account.objects.create(name="Below it", parent=child)
+        theirs = [made(api(pat), child), made(api(pat), below), made(api(pat), family, includes_children=True)]
+        own = made(api(charlie), child)
+        change_account(account=child, changes={"parent": None}, by=charlie)
+        child.refresh_from_db()
+        assert tell(event="task.failed", account=child, data={}, now=clock.now()) == 1
+        assert str(WebhookDelivery.objects.get().webhook_id) == own["id"]
+        off = Webhook.objects.filter(is_active=False)
+        assert {str(pk) for pk in off.values_list("pk", flat=True)} == {hook["id"] for hook in theirs[:2]}
+        watch_webhooks()
+        assert set(Mail.objects.filter(key__startswith="webhook:").values_list("to", flat=True)) == {charlie.email}
+        # They are the present managers' to keep.
+        path = f"{URL}{theirs[0]['id']}/"
+        assert api(charlie).patch(path, {"is_active": True}, format="json").status_code == 200
+        assert api(pat).get(path).status_code == 404
 
     def test_all_that_hear_are_told_however_many(self, family, child):
         for _ in range(20):
