@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -35,6 +36,8 @@ from urllib.parse import urlsplit
 
 START_SECONDS = 60
 STOP_SECONDS = 20
+# Below where Linux begins to give ports away (net.ipv4.ip_local_port_range).
+SERVICE_PORTS = range(12_000, 32_000)
 
 
 class Missing(Exception):
@@ -96,10 +99,26 @@ def rabbitmq_answers(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Give a loopback port that nothing uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Give a loopback port that nothing uses now, of those that the kernel gives nobody who connects.
+
+    One of the kernel's own is taken by any connection of a busy machine before the service that it is for has begun;
+    and whoever asks again and again whether that listens is, once in a while, connected to itself.
+    """
+    # Not by `random`: hypothesis gives each worker the same numbers.
+    for port in (secrets.choice(SERVICE_PORTS) for _ in range(1000)):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in _given:
+            _given.add(port)
+            return port
+    raise Missing("no free port")
+
+
+# To each who asked their own: it may take a while until what a port is for begins.
+_given: set[int] = set()
 
 
 def _binary(name: str, *folders: str) -> str:

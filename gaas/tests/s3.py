@@ -16,6 +16,7 @@ from django.conf import settings
 from django.test import override_settings
 
 from gaas.lib.storage import backend
+from tests.peers import free_port
 
 BUCKET = "gaas-files"
 
@@ -26,8 +27,7 @@ def s3_endpoint() -> Iterator[str]:
     if importlib.util.find_spec("moto") is None or importlib.util.find_spec("boto3") is None:
         why = "moto or boto3 is not installed (requirements-dev.txt)"
         pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         stdin=subprocess.DEVNULL,
