@@ -13,7 +13,6 @@ from gaas.cutting import cut
 
 # Beyond the grace a client has to move so much a second: sixteen that do not would hold all threads.
 BYTES_A_SECOND = 16 * 1024
-AT_ONCE_SECONDS = 0.001
 
 Message = dict[str, Any]
 
@@ -21,8 +20,8 @@ Message = dict[str, Any]
 class Patience:
     """Wait for one client STREAM_SLOW_SECONDS in all, and longer as it moves bytes; then go on as if it had hung up.
 
-    One that does not take its answer is cut off. Of what is sent to it the bytes count that it was waited for: the
-    first megabytes go into the kernel's buffers, whoever reads them, and would buy minutes. What is sent to it from
+    One that does not take its answer is cut off. What is sent to it buys at most twice the time that it took: the first
+    megabytes go into the kernel's buffers at once, whoever reads them, and would buy minutes. What is sent to it from
     then on is dropped: a2wsgi's thread would wait for ever on a sender that failed.
     """
 
@@ -34,26 +33,26 @@ class Patience:
     ) -> None:
         self._scope = scope
         self._receive, self._send = receive, send
-        self._waited, self._moved = 0.0, 0
+        self._waited = self._earned = 0.0
         self.is_over = False
 
     async def receive(self) -> Message:
         message: Message | None = None if self.is_over else await self._within(self._receive())
         if message is None:
             return {"type": "http.disconnect"}
-        self._moved += len(message.get("body", b""))
+        self._earned += len(message.get("body", b"")) / BYTES_A_SECOND
         return message
 
     async def send(self, message: Message) -> None:
         if not self.is_over:
             before = self._waited
             await self._within(self._send(message), cuts=True)
-            if self._waited - before > AT_ONCE_SECONDS:
-                self._moved += len(message.get("body", b""))
+            took = self._waited - before
+            self._earned += min(len(message.get("body", b"")) / BYTES_A_SECOND, 2 * took)
 
     async def _within(self, doing: Awaitable[Any], *, cuts: bool = False) -> Any:
         began = time.monotonic()
-        left = settings.STREAM_SLOW_SECONDS + self._moved / BYTES_A_SECOND - self._waited
+        left = settings.STREAM_SLOW_SECONDS + self._earned - self._waited
         try:
             return await asyncio.wait_for(_coroutine(doing), max(left, 0.001))
         except TimeoutError:

@@ -151,6 +151,25 @@ def test_one_that_takes_too_little_is_cut_off_and_forgotten(
     assert sent < 3 * BOUND
 
 
+@pytest.mark.parametrize(("takes", "size", "count"), [(0.0, 1024, 5_000), (0.05, 16 * 1024, 40)])
+def test_one_that_keeps_up_may_take_as_much_as_there_is(
+    settings: LazySettings, takes: float, size: int, count: int
+) -> None:
+    """Each piece takes a moment, which no client can help; those of many gigabytes come to more than any grace."""
+    settings.STREAM_SLOW_SECONDS = 0.5
+
+    async def moment(message: dict[str, Any] | None = None) -> None:
+        await asyncio.sleep(takes)
+
+    async def scene() -> bool:
+        client = Patience({}, moment, moment)
+        for _ in range(count):
+            await client.send({"type": "http.response.body", "body": PIECE[:size], "more_body": True})
+        return client.is_over
+
+    assert not asyncio.run(scene())
+
+
 def test_one_that_reads_on_is_not(settings: LazySettings) -> None:
     settings.STREAM_SLOW_SECONDS = 20
 
