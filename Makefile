@@ -79,7 +79,7 @@ test-chain: dev ## Payments on a real EVM node, which npm brings
 	@$(SQLITE) $(PYTEST) -m systems -rs tests/systems/test_chain.py $(SMOKE) $(AGAIN) $(ARGS)
 
 test-stripe: dev ## Cards on localstripe, and with STRIPE_TEST_SECRET_KEY, a key of Stripe's test mode, on Stripe itself
-	@$(SQLITE) $(PYTEST) -m systems -rs tests/systems/test_localstripe.py $(SMOKE) $(ARGS)
+	@$(SQLITE) $(PYTEST) -m systems -rs tests/systems/test_localstripe.py $(SMOKE) $(AGAIN) $(ARGS)
 
 test-contracts: dev ## Four schedulers killed at random lines over 24 missed months of 40 contracts, on SQLite and PostgreSQL
 	@$(SQLITE) $(PYTEST) -s -m long payments/tests/test_contract_crash.py $(ARGS)
@@ -92,7 +92,7 @@ test-slurm: dev ## Run, end and lose jobs on a real Slurm cluster of three nodes
 	@$(PYTEST) -m systems -rs tests/systems/test_slurm.py tests/systems/test_slurm_house.py $(SMOKE) $(AGAIN) $(ARGS)
 
 test-containers: dev ## Run tasks in containers of Docker and of Podman; needs root, dockerd, podman and busybox-static
-	@$(PYTEST) -m systems -rs tests/systems/test_containers.py $(SMOKE) $(AGAIN) $(ARGS)
+	@$(PYTEST) -m systems -rs tests/systems/containers $(SMOKE) $(AGAIN) $(ARGS)
 
 test-service: dev ## Requests to programs that serve, over one live process and over two; one without an end is paid for hour by hour
 	@$(PYTEST) -m systems -rs tests/systems/test_service.py tests/systems/test_going_on.py $(SMOKE) $(AGAIN) $(ARGS)

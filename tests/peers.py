@@ -34,8 +34,8 @@ from types import FrameType
 from typing import TypedDict
 from urllib.parse import urlsplit
 
-START_SECONDS = 60
-STOP_SECONDS = 20
+START_SECONDS = 120
+STOP_SECONDS = 60
 # Below where Linux begins to give ports away (net.ipv4.ip_local_port_range).
 SERVICE_PORTS = range(12_000, 32_000)
 
@@ -166,16 +166,20 @@ def _folder(servant: Servant) -> Iterator[Path]:
 
 
 @contextmanager
-def _running(
+def running(
     command: list[str],
     *,
     answers: Callable[[], bool],
     folder: Path,
-    stop: int,
-    servant: Servant,
+    stop: int = signal.SIGTERM,
+    servant: Servant | None = None,
     env: dict[str, str] | None = None,
+    name: str = "",
 ) -> Iterator[int]:
-    """Run a server until the block ends, from the moment it answers. Ends by the signal `stop`, then by force."""
+    """Run a server until the block ends, from the moment it answers. Ends by the signal `stop`, then by force.
+
+    Its log is `log` in the folder. Raises Missing with the last of that where it does not come up.
+    """
     log = folder / "log"
     with log.open("wb") as out:
         server = subprocess.Popen(
@@ -186,14 +190,15 @@ def _running(
             cwd=folder,
             start_new_session=True,
             env=env,
-            **servant,
+            **(servant or {}),
         )
     try:
         deadline = time.monotonic() + START_SECONDS
         while not answers():
             if server.poll() is not None or time.monotonic() > deadline:
                 last = log.read_text(errors="replace").strip().splitlines()[-1:]
-                raise Missing(f"{Path(command[0]).name} did not start: {' '.join(last) or 'it said nothing'}")
+                name = name or Path(command[0]).name
+                raise Missing(f"{name} did not start: {' '.join(last) or 'it said nothing'}")
             time.sleep(0.1)
         yield server.pid
     finally:
@@ -242,7 +247,7 @@ def postgresql(*, own: bool = False) -> Iterator[Peer]:
         command = [postgres, "-D", str(data), "-p", str(port)]
         settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200", "fsync=off"]
         command += [part for setting in settings for part in ("-c", setting)]
-        with _running(
+        with running(
             command, answers=lambda: postgresql_answers(port), folder=folder, stop=signal.SIGINT, servant=servant
         ) as pid:
             yield Peer("postgresql", f"postgres://postgres@127.0.0.1:{port}/gaas", True, pid)
@@ -261,7 +266,7 @@ def redis(*, own: bool = False) -> Iterator[Peer]:
     server, servant, port = _binary("redis-server"), _servant("redis"), free_port()
     with (
         _folder(servant) as folder,
-        _running(
+        running(
             [server, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)],
             answers=lambda: redis_answers(port),
             folder=folder,
@@ -305,7 +310,7 @@ def rabbitmq(*, own: bool = False) -> Iterator[Peer]:
             "RABBITMQ_LOG_BASE": str(folder / "logs"),
         }
         try:
-            with _running(
+            with running(
                 [server],
                 answers=lambda: rabbitmq_answers(port),
                 folder=folder,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.peers import Missing
+from tests.peers import Missing, running
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "gaas-test-base"
@@ -85,38 +84,17 @@ def docker_engine() -> Iterator[Engine]:
     folder = Path(tempfile.mkdtemp(prefix="gaas-docker-"))
     own = Engine(host=f"unix://{folder}/docker.sock", is_own=True)
     # In a mount namespace of its own: what it mounts is gone with it, and the folder can be removed.
-    command = [
-        "unshare",
-        "--mount",
-        "dockerd",
-        "--iptables=false",
-        "--ip6tables=false",
-        "--bridge=none",
-        "--host",
-        own.host,
-    ]
+    command = ["unshare", "--mount", "dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none"]
     places = {"--data-root": "data", "--exec-root": "exec", "--pidfile": "pid"}
-    command += [part for option, name in places.items() for part in (option, str(folder / name))]
-    with (folder / "log").open("wb") as log:
-        engine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    command += ["--host", own.host, *(f"{option}={folder / name}" for option, name in places.items())]
     try:
-        deadline = time.monotonic() + 60
-        while not own.answers():
-            if engine.poll() is not None or time.monotonic() > deadline:
-                last = (folder / "log").read_text(errors="replace").strip().splitlines()[-1:]
-                raise Missing(f"dockerd did not start: {' '.join(last)}")
-            time.sleep(0.2)
-        yield own
-    finally:
-        if engine.poll() is None:
-            for line in own.docker("ps", "--all", "--quiet", check=False).stdout.split():
-                own.docker("rm", "--force", line, check=False)
-            engine.send_signal(signal.SIGTERM)
+        with running(command, answers=own.answers, folder=folder, name="dockerd"):
             try:
-                engine.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(engine.pid, signal.SIGKILL)
-                engine.wait()
+                yield own
+            finally:
+                for line in own.docker("ps", "--all", "--quiet", check=False).stdout.split():
+                    own.docker("rm", "--force", line, check=False)
+    finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -124,3 +102,10 @@ def health(engine: Engine, container: str) -> str:
     """Give what the image's own HEALTHCHECK says of a container: starting, healthy or unhealthy."""
     state = json.loads(engine.docker("inspect", "--format", "{{json .State}}", container).stdout)
     return str(state.get("Health", {}).get("Status", state["Status"]))
+
+
+def await_health(engine: Engine, container: str, seconds: float = 300) -> None:
+    """Wait until a container is healthy, as long as it runs; on a busy machine it may be called unhealthy before."""
+    until = time.monotonic() + seconds
+    while health(engine, container) in ("starting", "unhealthy") and time.monotonic() < until:
+        time.sleep(0.5)

@@ -29,12 +29,17 @@ def mark() -> str:
     return f"1{os.getpid():07}{next(_marks):09}"
 
 
+def how_many_run(mark: str) -> int:
+    return sum(
+        (process.info["cmdline"] or [])[:1] == ["sleep"]
+        and mark in process.info["cmdline"]
+        and process.info["status"] != psutil.STATUS_ZOMBIE
+        for process in psutil.process_iter(["cmdline", "status"])
+    )
+
+
 def is_running(mark: str) -> bool:
-    for process in psutil.process_iter(["cmdline", "status"]):
-        line = process.info["cmdline"] or []
-        if line[:1] == ["sleep"] and mark in line and process.info["status"] != psutil.STATUS_ZOMBIE:
-            return True
-    return False
+    return how_many_run(mark) > 0
 
 
 def wait_for(condition, seconds: float = 60, what: str = "the condition") -> None:

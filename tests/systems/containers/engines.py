@@ -7,17 +7,15 @@ import http.client
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from gpus.agent.executors.engine import Engine, EngineError
-from tests.peers import Missing
+from tests.peers import Missing, running
 from tests.systems.engine import docker_engine
 from tests.systems.registry import BUSYBOX, Registry, box_layer
 
@@ -31,42 +29,20 @@ SMI_UUID = "GPU-5e0a1cbb-0000-4000-8000-00000000cafe"
 def podman_socket(*served: Registry) -> Iterator[str]:
     if os.geteuid() != 0 or not shutil.which("podman"):
         raise Missing("Podman's service needs root and podman")
-    folder = Path(tempfile.mkdtemp(prefix="gaas-podman-"))
-    registries = folder / "registries.conf"
-    registries.write_text("".join(f'[[registry]]\nlocation = "127.0.0.1:{r.port}"\ninsecure = true\n' for r in served))
-    command = ["unshare", "--mount", "podman", "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"]
-    command += ["--events-backend", "file", "--root", f"{folder}/data", "--runroot", f"{folder}/run", "--tmpdir"]
-    command += [f"{folder}/tmp", "system", "service", "--time", "0", f"unix://{folder}/podman.sock"]
-    with (folder / "log").open("wb") as log:
-        service = subprocess.Popen(
-            command,
-            cwd=folder,  # conmon leaves files where it was started
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env={**os.environ, "CONTAINERS_REGISTRIES_CONF": str(registries)},
+    with _folder("gaas-podman-") as folder:
+        registries = folder / "registries.conf"
+        registries.write_text(
+            "".join(f'[[registry]]\nlocation = "127.0.0.1:{r.port}"\ninsecure = true\n' for r in served)
         )
-    path = f"{folder}/podman.sock"
-    try:
-        deadline = time.monotonic() + 30
-        while not _answers(path):
-            if service.poll() is not None or time.monotonic() > deadline:
-                last = (folder / "log").read_text(errors="replace").strip().splitlines()[-1:]
-                raise Missing(f"podman did not start: {' '.join(last)}")
-            time.sleep(0.1)
-        yield path
-    finally:
-        if service.poll() is None:
-            for container in Engine(path).call("GET", "/containers/json", query={"all": "true"}) or []:
-                Engine(path).remove(container["Id"])
-            service.send_signal(signal.SIGTERM)
+        # In a mount namespace of its own: what it mounts is gone with it, and the folder can be removed.
+        podman = ["unshare", "--mount", "podman", "--runroot", f"{folder}/run"]
+        environment = {**os.environ, "CONTAINERS_REGISTRIES_CONF": str(registries)}
+        with _podman(podman, folder, environment, "podman") as path:
             try:
-                service.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(service.pid, signal.SIGKILL)
-                service.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+                yield path
+            finally:
+                for container in Engine(path).call("GET", "/containers/json", query={"all": "true"}) or []:
+                    Engine(path).remove(container["Id"])
 
 
 @contextmanager
@@ -74,43 +50,35 @@ def rootless_podman_socket(user: int) -> Iterator[str]:
     """Lend the service of an ordinary user's Podman. Without ranges in subuid it maps that one user alone."""
     if os.geteuid() != 0 or not shutil.which("podman") or not shutil.which("setpriv"):
         raise Missing("acting as another user needs root, podman and setpriv")
-    folder = Path(tempfile.mkdtemp(prefix="gaas-rootless-"))
-    (folder / "run").mkdir(mode=0o700)
-    for path in (folder, folder / "run"):
-        os.chown(path, user, user)
-    command = ["setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups", "podman"]
-    command += ["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file", "--root"]
-    command += [f"{folder}/data", "--runroot", f"{folder}/state", "--tmpdir", f"{folder}/tmp"]
-    command += ["system", "service", "--time", "0", f"unix://{folder}/podman.sock"]
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_RUNTIME_DIR": f"{folder}/run"}
-    with (folder / "log").open("wb") as log:
-        service = subprocess.Popen(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env=environment,
-        )
-    path = f"{folder}/podman.sock"
+    with _folder("gaas-rootless-") as folder:
+        (folder / "run").mkdir(mode=0o700)
+        for path in (folder, folder / "run"):
+            os.chown(path, user, user)
+        podman = ["setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups", "podman"]
+        podman += ["--runroot", f"{folder}/state"]
+        environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_RUNTIME_DIR": f"{folder}/run"}
+        with _podman(podman, folder, environment, "rootless podman") as path_of_theirs:
+            yield path_of_theirs
+
+
+@contextmanager
+def _folder(prefix: str) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
     try:
-        deadline = time.monotonic() + 60
-        while not _answers(path):
-            if service.poll() is not None or time.monotonic() > deadline:
-                last = (folder / "log").read_text(errors="replace").strip().splitlines()[-1:]
-                raise Missing(f"rootless podman did not start: {' '.join(last)}")
-            time.sleep(0.1)
-        yield path
+        yield folder
     finally:
-        if service.poll() is None:
-            os.killpg(service.pid, signal.SIGTERM)
-            try:
-                service.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(service.pid, signal.SIGKILL)
-                service.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _podman(podman: list[str], folder: Path, environment: dict[str, str], name: str) -> Iterator[str]:
+    """Run a service that keeps everything in a folder; conmon leaves files where it was started, so it starts there."""
+    path = f"{folder}/podman.sock"
+    command = [*podman, "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file"]
+    command += ["--root", f"{folder}/data", "--tmpdir", f"{folder}/tmp"]
+    command += ["system", "service", "--time", "0", f"unix://{path}"]
+    with running(command, answers=lambda: _answers(path), folder=folder, env=environment, name=name):
+        yield path
 
 
 @contextmanager
@@ -134,10 +102,10 @@ def _answers(path: str) -> bool:
 def process_limit(pid: int) -> int | None:
     """Give how many processes there may be beside this one, by the cgroup that holds it, or None where none does."""
     top = Path("/sys/fs/cgroup")
-    for listed in top.rglob("cgroup.procs"):
+    for at, _, files in os.walk(top):  # which passes over what vanishes meanwhile
         with contextlib.suppress(OSError):
-            if str(pid) in listed.read_text().split():
-                for folder in (listed.parent, *listed.parent.parents):
+            if "cgroup.procs" in files and str(pid) in Path(at, "cgroup.procs").read_text().split():
+                for folder in (Path(at), *Path(at).parents):
                     limit = folder / "pids.max"
                     if folder.is_relative_to(top) and limit.exists() and limit.read_text().strip().isdecimal():
                         return int(limit.read_text())
