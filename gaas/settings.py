@@ -24,6 +24,7 @@ GAAS_HOME = Path(env.str("GAAS_HOME", default=str(BASE_DIR / "var"))).resolve()
 SECRET_KEY = env.str("SECRET_KEY", default="")
 if not SECRET_KEY and (GAAS_HOME / "secret_key").is_file():
     SECRET_KEY = (GAAS_HOME / "secret_key").read_text().strip()
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 # An empty key stops every command that signs anything; `up` makes one and keeps it in GAAS_HOME.
 
 BASE_URL = env.str("BASE_URL", default="http://127.0.0.1:8000").rstrip("/")

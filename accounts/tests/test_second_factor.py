@@ -6,9 +6,11 @@ from html import unescape
 
 import pytest
 from allauth.mfa.models import Authenticator
+from cryptography.fernet import InvalidToken
 from django.urls import reverse
 
 from accounts.models import TokenFamily
+from accounts.pages.adapters import SecondFactorAdapter
 from accounts.services import second_factor
 from accounts.services.tokens import open_log_in
 from accounts.tests.second_factors import code_of, set_up
@@ -244,3 +246,14 @@ def test_a_code_is_good_once_for_as_long_as_it_is_shown(alice, rf, monkeypatch):
         monkeypatch.setattr(time, "time", lambda later=later: began + later)
         with pytest.raises(second_factor.OtpInvalid):
             second_factor.check_code(user=alice, code=code, request=rf.post("/"))
+
+
+class TestSecrets:
+    def test_they_open_after_a_change_of_the_key_while_the_old_one_is_listed(self, settings):
+        adapter = SecondFactorAdapter()
+        sealed = adapter.encrypt("a seed")
+        old, settings.SECRET_KEY = settings.SECRET_KEY, "another key"
+        with pytest.raises(InvalidToken):
+            adapter.decrypt(sealed)
+        settings.SECRET_KEY_FALLBACKS = [old]
+        assert adapter.decrypt(sealed) == "a seed"
