@@ -111,8 +111,7 @@ class Agreeing(House):
         paused = self.goes(money.pause_contract, contract_id=deal.pk, by=self.payer["user"], now=now)
         assert bool(paused) is (deal.status in ("ACTIVE", "PAST_DUE"))
         if paused is not None:
-            deal.status = "PAUSED"
-            deal.pauses.append((now, None))
+            deal.pause(now)
         if days:
             self.pass_days(days)
             self.resume(number)
@@ -122,8 +121,7 @@ class Agreeing(House):
         resumed = self.goes(money.resume_contract, contract_id=deal.pk, by=self.payer["user"], now=now)
         assert bool(resumed) is (deal.status in ("PAUSED", "SUSPENDED"))
         if resumed is not None:
-            deal.end_pause(now)
-            deal.status, deal.tries, deal.retry_at = "ACTIVE", 0, None
+            deal.resume(now)
 
     def stop(self, number: int) -> None:
         deal, now = self.deals[number], self.now()

@@ -148,6 +148,14 @@ class Deal:
     def terms_of(self, no: int) -> Terms:
         return next(terms for terms in reversed(self.terms) if terms.begins <= no)
 
+    def pause(self, now: datetime) -> None:
+        self.status = "PAUSED"
+        self.pauses.append((now, None))
+
+    def resume(self, now: datetime) -> None:
+        self._end_pause(now)
+        self.status, self.tries, self.retry_at = "ACTIVE", 0, None
+
     def bring_on(self, books: Books, now: datetime, seen_at: datetime) -> None:
         """Take all steps due by now; `seen_at`: when a host of the owner was heard last."""
         while self._step(books, now, seen_at):
@@ -228,11 +236,11 @@ class Deal:
         self.open.clear()
 
     def _end(self, books: Books, now: datetime) -> None:
-        self.end_pause(now)
+        self._end_pause(now)
         self.status, self.retry_at = "ENDED", None
         if self.is_reservation and books.has[self.target] and not self.open and self.last is not None:
             self.last.ends_at = now
             self.open.append(self.last)
 
-    def end_pause(self, now: datetime) -> None:
+    def _end_pause(self, now: datetime) -> None:
         self.pauses = [(begin, max(begin, now) if end is None else end) for begin, end in self.pauses]
