@@ -50,14 +50,14 @@ def rounds(prepare: Callable[[], Calls], settled: Callable[[list[object]], None]
     def run(number: int) -> None:
         try:
             while True:
-                gate.wait(30)
+                gate.wait(120)
                 if is_over.is_set():
                     return
                 try:
                     outcomes[number] = calls[number]()
                 except Exception as error:
                     outcomes[number] = error
-                gate.wait(30)
+                gate.wait(120)
         finally:
             connection.close()
 
@@ -67,14 +67,14 @@ def rounds(prepare: Callable[[], Calls], settled: Callable[[list[object]], None]
     try:
         for _ in range(times):
             calls[:] = prepare()
-            gate.wait(30)
-            gate.wait(30)
+            gate.wait(120)
+            gate.wait(120)
             settled(list(outcomes))
     finally:
         is_over.set()
-        gate.wait(30)
+        gate.wait(120)
         for thread in threads:
-            thread.join(30)
+            thread.join(120)
 
 
 def problems() -> list[str]:

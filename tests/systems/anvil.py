@@ -33,7 +33,7 @@ class Node:
 
     def call(self, method: str, *params: Any) -> Any:
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
-        answer = httpx.post(self.url, json=body, timeout=20).json()
+        answer = httpx.post(self.url, json=body, timeout=60).json()
         assert "error" not in answer, answer
         return answer["result"]
 
@@ -89,7 +89,7 @@ def anvil(chain_id: int = 31337, *, began_at: int | None = None) -> Iterator[Nod
     process = subprocess.Popen([*command, "--silent"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     node = Node(f"http://127.0.0.1:{port}")
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             try:
                 node.call("eth_chainId")
@@ -101,4 +101,4 @@ def anvil(chain_id: int = 31337, *, began_at: int | None = None) -> Iterator[Nod
         yield node
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)

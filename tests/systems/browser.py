@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, Request, Response
+from playwright.sync_api import Browser, Page, Request, Response, expect
 
 # Text that runs as a program wherever it is taken for markup. `pwned` is looked for on every page.
 HOSTILE = '<img src=x onerror="pwned=1"></pre><script>pwned=1</script>'
+
+# Of pages and of what they are expected to show: two busy cores take their time.
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 
 # What every page owes to whoever cannot see it, and that nobody's text became a program.
 MARKUP = """() => {
@@ -64,7 +69,7 @@ class Visitor:
     def __init__(self, browser: Browser, url: str, **how: Any) -> None:
         self.url = url
         self.context = browser.new_context(base_url=url, locale="en-GB", timezone_id="UTC", **how)
-        self.context.set_default_timeout(15_000)
+        self.context.set_default_timeout(PATIENCE_MS)
         self.page: Page = self.context.new_page()
         self.problems: list[str] = []
         self._expected: set[int] = set()
@@ -157,3 +162,16 @@ class Visitor:
         refused = re.search(r"status of (\d{3})", text)
         if kind == "error" and not (refused and int(refused[1]) in self._expected):
             self._problem(f"console: {text}")
+
+
+def visits(browser: Browser, url: str) -> Iterator[Callable[..., Visitor]]:
+    """Lend what opens browsers of people's own; in the end none of their pages may have misbehaved."""
+    visitors: list[Visitor] = []
+
+    def come(**how: Any) -> Visitor:
+        visitors.append(Visitor(browser, url, **how))
+        return visitors[-1]
+
+    yield come
+    for visitor in visitors:
+        visitor.close()

@@ -8,13 +8,12 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests import peers
-from tests.systems.browser import Visitor
+from tests.systems.browser import Visitor, visits
 from tests.systems.engine import ROOT, Engine, docker_engine
 from tests.systems.house import ADMIN, Up
 
@@ -93,16 +92,7 @@ def browsed(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def visit(chromium: Browser, browsed: Up) -> Iterator[Callable[..., Visitor]]:
-    """Open browsers of people's own; at the end of the test none of their pages may have misbehaved."""
-    visitors: list[Visitor] = []
-
-    def come(**how: Any) -> Visitor:
-        visitors.append(Visitor(chromium, browsed.url, **how))
-        return visitors[-1]
-
-    yield come
-    for visitor in visitors:
-        visitor.close()
+    yield from visits(chromium, browsed.url)
 
 
 @pytest.fixture

@@ -26,7 +26,9 @@ from tests.systems.relay import Relay
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 180
-STOP_SECONDS = 15
+STOP_SECONDS = 60
+# How long what helps a process, as multiprocessing has something do, may take to notice that it is gone.
+LINGER_SECONDS = 5
 ADMIN = "admin@example.org"
 PR_SET_PDEATHSIG = 1
 
@@ -92,7 +94,7 @@ class House:
         raise NotImplementedError
 
     def end(self) -> list[str]:
-        """Stop everything, first by asking; returns what was still there then, which is killed.
+        """Stop everything, first by asking; returns what was still there some seconds later, which is killed.
 
         Supervisors and programs are found by this house's folder and its attempts, so nothing else can be meant.
         """
@@ -103,6 +105,10 @@ class House:
         for process in self._running.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, until - time.monotonic()))
+        until = time.monotonic() + LINGER_SECONDS
+        # What belongs to tasks does not end by itself.
+        while set(self.processes()) - set(self.programs()) and time.monotonic() < until:
+            time.sleep(0.05)
         stayed = [f"{pid}: {what}" for pid, what in self.processes()]
         while left := list(self.processes()):
             for pid, _ in left:

@@ -22,7 +22,7 @@ import httpx
 from tests.peers import Missing, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 30
+START_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Server:
     def send_events(self, name: str, *, to: str, secret: str, kinds: list[str]) -> None:
         """Have it tell of events; each is sent once, a second after it happened, whatever the answer."""
         told = {"url": to, "secret": secret, "events": kinds}
-        httpx.post(f"{self.url}/_config/webhooks/{name}", json=told, timeout=10).raise_for_status()
+        httpx.post(f"{self.url}/_config/webhooks/{name}", json=told, timeout=60).raise_for_status()
 
     def authenticate(self, intent: str, client_secret: str, *, success: bool) -> None:
         """Answer the question of the card's bank, as the payer's browser does."""
         told = {"key": "pk_test_browser", "client_secret": client_secret, "success": str(success).lower()}
         url = f"{self.url}/v1/payment_intents/{intent}/_authenticate"
-        httpx.post(url, data=told, timeout=10).raise_for_status()
+        httpx.post(url, data=told, timeout=60).raise_for_status()
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def localstripe(folder: Path) -> Iterator[Server]:
         yield server
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def serve(port: int) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 
 TERMINAL = {"COMPLETED", "FAILED", "CANCELLED", "REJECTED", "EXPIRED"}
-PATIENCE_SECONDS = 60
+# Servers that are killed while others start take their time on two busy cores.
+PATIENCE_SECONDS = 180
 LOG_IN = "auth/token/"
 
 
@@ -18,7 +19,7 @@ class Person:
 
     def __init__(self, url: str, email: str, password: str, *, patient: bool = False) -> None:
         self.email, self.password, self.patient = email, password, patient
-        self.http = httpx.Client(base_url=f"{url}/api/v1/", timeout=30, trust_env=False)
+        self.http = httpx.Client(base_url=f"{url}/api/v1/", timeout=120, trust_env=False)
 
     def log_in(self) -> Person:
         token = self.call("POST", LOG_IN, json={"email": self.email, "password": self.password})
@@ -99,7 +100,7 @@ def eventually(seconds: float, what: str, look: Callable[[], Any], *, each: floa
     return seen
 
 
-def at_its_end(person: Person, id_: str, seconds: float = 60) -> dict[str, Any]:
+def at_its_end(person: Person, id_: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
     """Wait until a task has ended."""
 
     def look() -> dict[str, Any] | None:

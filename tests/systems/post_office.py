@@ -10,7 +10,7 @@ import threading
 from email.message import EmailMessage
 from typing import Self
 
-from tests.systems.people import eventually
+from tests.systems.people import PATIENCE_SECONDS, eventually
 
 
 class PostOffice:
@@ -66,5 +66,5 @@ class PostOffice:
                     return found[0]
             return None
 
-        link: str = eventually(30, f"a letter to {to} with {part}", look)
+        link: str = eventually(PATIENCE_SECONDS, f"a letter to {to} with {part}", look)
         return link

@@ -24,10 +24,10 @@ NODES = ("n1", "n2", "n3")
 GPUS_PER_NODE = 2
 PARTITION = "gpu"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo", "scontrol")
-START_SECONDS = 30
+START_SECONDS = 120
 # How long until Slurm calls a node lost of which it hears nothing; its default is 300. It asks its nodes that much more
 # often, and a job that begins while its node is asked may be taken for lost: not for figures.
-SLURMD_SECONDS = 10
+SLURMD_SECONDS = 30
 
 CONFIGURATION = """\
 ClusterName=gaastest
@@ -56,7 +56,7 @@ MpiDefault=none
 ReturnToService=2
 SlurmctldTimeout=10
 SlurmdTimeout={slurmd_seconds}
-MessageTimeout=5
+MessageTimeout=30
 KillWait=5
 MinJobAge=300
 SlurmdParameters=config_overrides
@@ -140,7 +140,7 @@ class Slurm:
 
     def terminate(self, name: str) -> None:
         self._running[name].terminate()
-        self._running[name].wait(15)
+        self._running[name].wait(60)
 
     def open(self) -> None:
         """Start everything; raises Missing when it does not come up."""
@@ -165,7 +165,7 @@ class Slurm:
         if "slurmctld" in self._running and self._running["slurmctld"].poll() is None:
             self.command("scancel", "--signal=KILL", "--full", f"--partition={PARTITION}", check=False)
             self.command("scancel", f"--partition={PARTITION}", check=False)
-            until = time.monotonic() + 10
+            until = time.monotonic() + 30
             while self.command("squeue", "-h", check=False).strip() and time.monotonic() < until:
                 time.sleep(0.2)
         for process in reversed(self._running.values()):
@@ -173,7 +173,7 @@ class Slurm:
                 process.terminate()
         for process in self._running.values():
             try:
-                process.wait(10)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

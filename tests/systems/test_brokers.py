@@ -17,7 +17,7 @@ from tests import peers
 from tests.systems.conftest import not_run
 from tests.systems.house import House, Up
 from tests.systems.houses import KINDS, flush, lent
-from tests.systems.people import Person, at_its_end, eventually, newcomer
+from tests.systems.people import PATIENCE_SECONDS, Person, at_its_end, eventually, newcomer
 
 SCRIPT = """
 echo "step one"; sleep 1.2; echo "step two"
@@ -51,7 +51,7 @@ def hours(account: dict[str, Any]) -> tuple[Decimal, Decimal]:
 
 
 def running(person: Person, id_: str) -> None:
-    eventually(30, "the program runs", lambda: "on" in person.ask("GET", f"tasks/{id_}/logs/").text)
+    eventually(PATIENCE_SECONDS, "the program runs", lambda: "on" in person.ask("GET", f"tasks/{id_}/logs/").text)
 
 
 class TestWalk:
@@ -72,7 +72,7 @@ class TestWalk:
 
         [attempt] = alice.pages(f"tasks/{task['id']}/attempts/")
         assert attempt["status"] == "SUCCEEDED"
-        assert 1200 <= attempt["metered_ms"] <= 30_000
+        assert 1200 <= attempt["metered_ms"] <= 60_000
         assert ended["gpu_ms"] == attempt["metered_ms"]
         account = alice.account()
         assert account["available_gpu_ms"] == 10 * 3_600_000 - ended["gpu_ms"]
@@ -127,9 +127,9 @@ class TestWalk:
         running(alice, task["id"])
         time.sleep(1)
         assert alice.call("POST", f"tasks/{task['id']}/cancel/", json={})["is_cancelling"]
-        ended = at_its_end(alice, task["id"], 20)
+        ended = at_its_end(alice, task["id"])
         assert ended["status"] == "CANCELLED"
-        assert 1000 <= ended["gpu_ms"] < 30_000
+        assert 1000 <= ended["gpu_ms"] < 120_000
         assert alice.account()["available_gpu_ms"] == 36_000_000 - ended["gpu_ms"]
         assert alice.account()["held_gpu_ms"] == 0
 
@@ -143,12 +143,12 @@ class TestStop:
             connections = psutil.Process(house.pid(live)).net_connections("tcp")
             return any(c.laddr.port == port and c.status == psutil.CONN_ESTABLISHED for c in connections)
 
-        eventually(20, "an agent waits", is_waited_for)
+        eventually(PATIENCE_SECONDS, "an agent waits", is_waited_for)
         took = house.terminate(live)
         print(f"\n{live} stopped in {took:.2f} s")
         house.start(live)
         house.await_answers(house.live_url, live)
-        assert took < 12  # a wait lasts twice that
+        assert took < 20  # a wait lasts half as long again
         # And its agents come back.
         task = alice.submit("true")
         admin.approve(task["id"])
@@ -182,7 +182,7 @@ class TestLostMessages:
             assert alice.task(task["id"])["status"] == "APPROVED"
         finally:
             house.wire.mend()
-        assert took < 20
+        assert took < 60
         assert at_its_end(alice, task["id"])["status"] == "COMPLETED"
 
     def test_a_redis_that_hangs_holds_nobody_up_for_long(self, house: House, alice: Person, admin: Person) -> None:
@@ -197,7 +197,7 @@ class TestLostMessages:
         finally:
             os.kill(house.broker.pid, signal.SIGCONT)
         print(f"\napproved in {took:.1f} s without an answer of Redis")
-        assert took < 30
+        assert took < 60
         assert at_its_end(alice, task["id"])["status"] == "COMPLETED"
 
 

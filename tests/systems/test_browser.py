@@ -151,7 +151,7 @@ class TestFleet:
             cwd=ROOT,
             env={"PATH": os.environ["PATH"], "GAAS_JOIN_TOKEN": token[0]},
             check=True,
-            timeout=60,
+            timeout=180,
         )
         assert "This field is required" in admin.verb("Revoke")
         assert "1 revoked" in admin.send("Revoke", reason=f"Lost. {HOSTILE}")

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
-from tests.systems.browser import HOSTILE, Visitor
+from tests.systems.browser import HOSTILE, Visitor, visits
 from tests.systems.house import Up
-from tests.systems.people import Person, eventually, newcomer
+from tests.systems.people import PATIENCE_SECONDS, Person, eventually, newcomer
 from tests.systems.test_browser_pages import by_keyboard
 
 Visit = Callable[..., Visitor]
@@ -41,16 +41,7 @@ def mailed(letters: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def visit(chromium: Browser, mailed: Up) -> Iterator[Visit]:
-    """Open browsers of people's own; at the end of the test none of their pages may have misbehaved."""
-    visitors: list[Visitor] = []
-
-    def come(**how: object) -> Visitor:
-        visitors.append(Visitor(chromium, mailed.url, **how))
-        return visitors[-1]
-
-    yield come
-    for visitor in visitors:
-        visitor.close()
+    yield from visits(chromium, mailed.url)
 
 
 def link_to(letters: Path, email: str, path: str) -> str:
@@ -65,7 +56,7 @@ def link_to(letters: Path, email: str, path: str) -> str:
                     return found[1]
         return None
 
-    found: str = eventually(30, f"a letter to {email} with {path}", look)
+    found: str = eventually(PATIENCE_SECONDS, f"a letter to {email} with {path}", look)
     return found
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests import peers
-from tests.systems.blows import OUTAGES, Blows
+from tests.systems.blows import MOST_AWAY, OUTAGES, Blows
 from tests.systems.conftest import not_run
 from tests.systems.house import House
 from tests.systems.houses import KINDS, lent
@@ -29,8 +29,9 @@ from tests.systems.witness import Witness
 
 TASKS = int(os.environ.get("CHAOS_TASKS", "100"))
 BLOWS = int(os.environ.get("CHAOS_BLOWS", "24"))
-# Four minutes for the hundred of every day; the longer form has as much more to do.
-MOST_SECONDS = 240 * max(1, TASKS / 100)
+# Ten minutes for the hundred of every day, which take one or two; the longer form has as much more to do.
+MOST_SECONDS = 600 * max(1, TASKS / 100)
+PATIENCE = 60
 TASK_HOURS = Decimal("0.05")
 SCALE = 0.05
 LEASE, FENCE, WINDOW = 60 * SCALE, 330 * SCALE, 300 * SCALE
@@ -91,6 +92,8 @@ class Chaos:
         waiting = iter(self.plain)
         for kind, outlasting in zip(self.kinds, self.outlasting, strict=True):
             if outlasting:
+                # Else it might be over before its host may go.
+                self.blows.wait_for_all(MOST_AWAY)
                 self.admin.approve(outlasting)
             for id_ in islice(waiting, len(self.plain) // len(self.kinds)):
                 self.admin.approve(id_)
@@ -103,7 +106,7 @@ class Chaos:
     def _living(self, task: str) -> str:
         """Wait until a task lives, and give its attempt; none if it does not come to that soon."""
         assert self.witness is not None
-        until = time.monotonic() + 15
+        until = time.monotonic() + PATIENCE
         while not (lives := self.witness.lives(task)) and time.monotonic() < until:
             self.blows.sleep(0.1)
         return lives[-1].attempt if lives else ""
@@ -129,11 +132,11 @@ def test_every_task_ends_once(kind: str, tmp_path: Path) -> None:
             _await_all(chaos.alice, began + MOST_SECONDS)
             print(f"all ended after {time.monotonic() - began:.1f} s", flush=True)
             _check(chaos)
-            assert eventually(20, "no program is left", lambda: house.programs() == [])
-            eventually(20, "no folder of an attempt is left", lambda: _folders(house) == [])
-            assert [name for name in _cgroups() if name in _started(house)] == []
+            eventually(PATIENCE, "no program is left", lambda: house.programs() == [])
+            eventually(PATIENCE, "no folder of an attempt is left", lambda: _folders(house) == [])
+            eventually(PATIENCE, "no cgroup of an attempt is left", lambda: not _cgroups() & _started(house))
             assert "invariants hold" in house.manage("ledger_check")
-            bases = {_cgroup_of(lease.parent) for lease in tmp_path.glob("**/lease.json")}
+            bases = {_cgroup_of(lease.parent) for lease in _below(tmp_path, "lease.json")}
             assert len(bases) == len(house.agents)
             assert house.end() == []
             assert bases & _cgroups() == set()
@@ -142,7 +145,12 @@ def test_every_task_ends_once(kind: str, tmp_path: Path) -> None:
 
 
 def _folders(house: House) -> list[Path]:
-    return [path for attempts in house.folder.glob("**/attempts") for path in attempts.iterdir()]
+    return [path for attempts in _below(house.folder, "attempts") for path in attempts.iterdir()]
+
+
+def _below(folder: Path, name: str) -> list[Path]:
+    """Find all of this name. What is removed meanwhile is passed over, where Path.glob would raise."""
+    return [Path(at, name) for at, *names in os.walk(folder) if any(name in some for some in names)]
 
 
 def _started(house: House) -> set[str]:
@@ -223,4 +231,4 @@ def _check_meters(witness: Witness, attempts: dict[str, list[dict[str, Any]]]) -
         for attempt in tried:
             if attempt["status"] == "SUCCEEDED":
                 extra = attempt["metered_ms"] / 1000 - lives[attempt["id"]]
-                assert -0.1 < extra < 10, (attempt, extra)
+                assert -0.1 < extra < WINDOW, (attempt, extra)

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from tests.systems.house import House, Up
-from tests.systems.people import Person, at_its_end, eventually, newcomer
+from tests.systems.people import PATIENCE_SECONDS, Person, at_its_end, eventually, newcomer
 
-ENVIRONMENT = {"TIMER_SCALE": "0.05", "CHECKPOINT_SECONDS": "0.3", "STORAGE_QUOTA_MIB": "64"}
+ENVIRONMENT = {"TIMER_SCALE": "0.1", "CHECKPOINT_SECONDS": "0.3", "STORAGE_QUOTA_MIB": "64"}
 DATA = bytes(range(256)) * 80_000  # 20 MiB: more than one piece, more than one batch
 
 TRAIN = """
@@ -137,7 +137,7 @@ def test_a_checkpoint_survives_the_end_of_its_host(house: House, alice: Person) 
             (count,) = books.execute("SELECT count(*) FROM tasks_artifact WHERE is_current").fetchone()
         return bool(count)
 
-    eventually(30, "the checkpoint is kept", is_kept)
+    eventually(PATIENCE_SECONDS, "the checkpoint is kept", is_kept)
 
     # The host is gone with all that it knew: agent, supervisor, program and what lay on its disk.
     for pid in house.supervisors():
@@ -146,7 +146,7 @@ def test_a_checkpoint_survives_the_end_of_its_host(house: House, alice: Person) 
     for folder in Path(house.folder, "home", "agent", "attempts").iterdir():
         shutil.rmtree(folder, ignore_errors=True)
 
-    ended = at_its_end(alice, task["id"], 90)
+    ended = at_its_end(alice, task["id"])
     attempts = list(alice.pages(f"tasks/{task['id']}/attempts/"))
     assert ended["status"] == "COMPLETED", (ended, attempts)
     assert len(attempts) >= 2

@@ -20,6 +20,8 @@ from tests.systems.separate import Separate
 WORKERS, CALLERS, ROUNDS = 4, 12, 12
 # What a counter alone would refuse is not what is looked at here.
 OFTEN = {"THROTTLE_REFRESH": "100000/min", "THROTTLE_TOKEN": "100000/min", "THROTTLE_TOKEN_ADDRESS": "100000/min"}
+# Twelve at one moment may be answered many seconds apart.
+GRACE = {"REFRESH_GRACE_SECONDS": "300"}
 
 
 class FourWorkers(Separate):
@@ -52,7 +54,7 @@ class FourWorkers(Separate):
 
 @pytest.fixture(scope="module")
 def web(postgresql: peers.Peer, redis: peers.Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FourWorkers]:
-    environment = {"CACHE_URL": urlsplit(redis.url)._replace(path="/7").geturl(), **OFTEN}
+    environment = {"CACHE_URL": urlsplit(redis.url)._replace(path="/7").geturl(), **OFTEN, **GRACE}
     with FourWorkers(tmp_path_factory.mktemp("four"), environment, server=postgresql.url) as house:
         yield house
         assert house.end() == []
@@ -62,7 +64,7 @@ def web(postgresql: peers.Peer, redis: peers.Peer, tmp_path_factory: pytest.Temp
 def callers(web: FourWorkers) -> Iterator[list[httpx.Client]]:
     """Twelve connections that stay open, opened at once, and again until several workers have taken some of them."""
     for _ in range(50):
-        clients = [httpx.Client(base_url=f"{web.url}/api/v1/", timeout=60, trust_env=False) for _ in range(CALLERS)]
+        clients = [httpx.Client(base_url=f"{web.url}/api/v1/", timeout=180, trust_env=False) for _ in range(CALLERS)]
         assert all(answer.is_success for answer in at_once(clients, lambda client: client.get(f"{web.url}/livez")))
         if len(web.answering()) >= 2:
             break

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
 from tests.peers import free_port
-from tests.systems.engine import Engine, health
+from tests.systems.engine import Engine, await_health, health
 
 KILLED = "137"  # what an engine does when nobody stops by itself
 
@@ -20,10 +19,8 @@ def server(engine: Engine, image: str) -> Iterator[str]:
     port = free_port()
     container = f"{image}-up"
     engine.docker("run", "--detach", "--name", container, "--network", "host", "--env", f"PORT={port}", image)
-    deadline = time.monotonic() + 120
     try:
-        while health(engine, container) == "starting" and time.monotonic() < deadline:
-            time.sleep(0.5)
+        await_health(engine, container)
         yield f"http://127.0.0.1:{port}"
         print(engine.docker("logs", container, check=False).stdout[-2000:])
     finally:
@@ -37,11 +34,11 @@ class TestImage:
 
     @pytest.mark.parametrize("path", ["/livez", "/readyz", "/", "/admin/login/", "/api/schema/"])
     def test_it_serves(self, server: str, path: str) -> None:
-        with urllib.request.urlopen(server + path, timeout=10) as answer:
+        with urllib.request.urlopen(server + path, timeout=60) as answer:
             assert answer.status == 200
 
     def test_it_serves_the_files_that_the_build_collected(self, server: str) -> None:
-        with urllib.request.urlopen(f"{server}/static/unfold/css/styles.css", timeout=10) as answer:
+        with urllib.request.urlopen(f"{server}/static/unfold/css/styles.css", timeout=60) as answer:
             assert answer.headers["Content-Type"].startswith("text/css")
 
     def test_it_does_not_run_as_root(self, engine: Engine, image: str, server: str) -> None:
@@ -53,6 +50,6 @@ class TestImage:
         assert found.stdout.split() == ["manage.py"]
 
     def test_it_stops_when_told_to(self, engine: Engine, image: str, server: str) -> None:
-        engine.docker("stop", "--time", "30", f"{image}-up")
+        engine.docker("stop", "--time", "60", f"{image}-up")
         ended = engine.docker("inspect", "--format", "{{.State.ExitCode}}", f"{image}-up").stdout.strip()
         assert ended != KILLED

@@ -274,7 +274,7 @@ class TestWebhook:
         assert (wallet(), topups()) == (50 * USD, 1)
 
 
-def await_line(server, line, seconds=20):
+def await_line(server, line, seconds=120):
     """Wait until localstripe has noted how a delivery went."""
     deadline = time.monotonic() + seconds
     while line not in server.log.read_text():

@@ -1,8 +1,9 @@
 """Hosts behind wires that are cut, deaf, or slow; servers and databases that restart; clocks that jump.
 
-Servers and each host are in networks of their own. Every timer runs twenty times faster: a lease is 3 s, the reconnect
-window 15 s, and a program that is cut off is ended 16.5 s after the last answered sync was sent. Programs say on the
-machine's one clock when they live, so that two of one task would be seen.
+Servers and each host are in networks of their own. Every timer runs ten times faster: a lease is 6 s, the reconnect
+window 30 s, and a program that is cut off is ended 33 s after the last answered sync was sent: long enough for four
+servers to start on two busy cores. Programs live until they are told, and say on the machine's one clock when they do,
+so that two of one task would be seen.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ from tests.systems.separate import Separate
 from tests.systems.wires import SERVER, Wire, wired
 from tests.systems.witness import BEAT_SECONDS, Witness
 
-SCALE = 0.05
+SCALE = 0.1
 LEASE, WINDOW, FENCE = 60 * SCALE, 300 * SCALE, 330 * SCALE
 CUT_OFF = 3  # hosts whose wires are cut; one more takes over what they lose
-SHORT = 2 * LEASE  # longer than a lease, so that the host is not reachable; far shorter than its grace
+PATIENCE = 120
+MOST_BEATS = round(300 / BEAT_SECONDS)  # of programs that nobody tells to end
 
 
 @dataclass
@@ -46,27 +48,34 @@ class Place:
     admin: Person
     alice: Person
     later: ExitStack
+    runs: int = 0
 
-    def run(self, count: int, seconds: float) -> list[str]:
-        """Have so many tasks approved, and come back when each of them lives."""
-        script = self.witness.script(round(seconds / BEAT_SECONDS))
+    def run(self, count: int) -> list[str]:
+        """Have so many tasks approved that live until they may end, and come back when each of them does."""
+        self.runs += 1
+        script = self.witness.script(MOST_BEATS, until=f"end-{self.runs}")
         ids = [self.alice.submit(script, title=f"{number}", hours="0.1")["id"] for number in range(count)]
         for id_ in ids:
             self.admin.approve(id_)
         self.await_beats(ids)
         return ids
 
-    def await_beats(self, ids: list[str], seconds: float = 30) -> None:
+    def let_end(self) -> None:
+        """Tell the programs of the last run to end."""
+        self.witness.tell(f"end-{self.runs}")
+
+    def await_beats(self, ids: list[str]) -> None:
         """Wait until each of these programs has lived after this moment."""
         now = boottime()
-        eventually(seconds, "every program lives", lambda: all(self.witness.last_beat(id_) > now for id_ in ids))
+        eventually(PATIENCE, "every program lives", lambda: all(self.witness.last_beat(id_) > now for id_ in ids))
 
     def attempts(self, id_: str) -> list[dict[str, Any]]:
         return sorted(self.alice.pages(f"tasks/{id_}/attempts/"), key=lambda attempt: attempt["epoch"])
 
-    def ended(self, ids: list[str], seconds: float = 60) -> None:
-        """Wait for the ends: each COMPLETED, and no two programs of one task at one moment."""
-        states = {id_: at_its_end(self.alice, id_, seconds) for id_ in ids}
+    def ended(self, ids: list[str]) -> None:
+        """Have them end and wait for it: each COMPLETED, and no two programs of one task at one moment."""
+        self.let_end()
+        states = {id_: at_its_end(self.alice, id_) for id_ in ids}
         odd = [state for state in states.values() if state["status"] != "COMPLETED"]
         assert odd == [], [self.attempts(task["id"]) for task in odd]
         assert self.witness.overlaps() == []
@@ -76,15 +85,15 @@ class Place:
             assert [(a["status"], a["epoch"]) for a in self.attempts(id_)] == [("SUCCEEDED", 1)], self.attempts(id_)
             assert len(self.witness.lives(id_)) == 1
 
-    def is_reachable(self, number: int) -> bool:
-        return bool(self.host(number)["is_reachable"])
+    def reachable(self) -> set[str]:
+        return {host["name"] for host in self.admin.pages("hosts/") if host["is_reachable"]}
 
     def host(self, number: int) -> dict[str, Any]:
         [host] = [host for host in self.admin.pages("hosts/") if host["name"] == f"agent-{number}"]
         return host
 
     def all_reachable(self) -> None:
-        eventually(30, "all hosts are heard", lambda: all(self.is_reachable(n + 1) for n in range(CUT_OFF + 1)))
+        eventually(PATIENCE, "all hosts are heard", lambda: len(self.reachable()) == CUT_OFF + 1)
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +138,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             _one_gpu_each(admin)
             alice = newcomer(house.url, "alice", patient=True)
             yield Place(house, wires, witness, database, clock, admin, alice, later)
-            assert eventually(30, "no program is left", lambda: house.programs() == [])
+            assert eventually(PATIENCE, "no program is left", lambda: house.programs() == [])
             assert "invariants hold" in house.manage("ledger_check")
             assert house.end() == []
     except peers.Missing as why:
         not_run(f"partitions: {why}")
+
+
+@pytest.fixture(autouse=True)
+def _whole_again(place: Place) -> Iterator[None]:
+    """Leave no wire cut and no program alive to the next test."""
+    yield
+    place.let_end()
+    for wire in place.wires:
+        wire.mend()
 
 
 def _one_gpu_each(admin: Person) -> None:
@@ -152,14 +170,13 @@ def _rest(admin: Person, verb: str) -> None:
 
 class TestShorterThanTheGrace:
     def test_a_cut_and_losses_one_way_each_lose_nothing(self, place: Place) -> None:
-        ids = place.run(CUT_OFF, seconds=SHORT + 6)
+        ids = place.run(CUT_OFF)
         cut, deaf_host, deaf_server = place.wires[:CUT_OFF]
         cut.cut()
         deaf_host.lose_what_the_server_sends()
         deaf_server.lose_what_the_host_sends()
-        gone = [1, 2, 3]
-        eventually(SHORT + 5, "all three miss their leases", lambda: not any(place.is_reachable(n) for n in gone))
-        place.await_beats(ids, 2)
+        eventually(PATIENCE, "all three miss their leases", lambda: place.reachable() == {f"agent-{CUT_OFF + 1}"})
+        place.await_beats(ids)
         for wire in place.wires[:CUT_OFF]:
             wire.mend()
         place.all_reachable()
@@ -182,12 +199,12 @@ class TestShorterThanTheGrace:
             place.wires[0].mend()
 
     def test_servers_that_restart_find_everything_as_it_was(self, place: Place) -> None:
-        ids = place.run(CUT_OFF, seconds=LEASE + 12)
+        ids = place.run(CUT_OFF)
         names = ["web", "live", "worker", "beat"]
         for name in names:
             place.house.kill(name)
         time.sleep(LEASE + 1)
-        place.await_beats(ids, 2)
+        place.await_beats(ids)
         for name in names:
             place.house.start(name)
         place.house.await_answers(place.house.url, "web")
@@ -197,21 +214,21 @@ class TestShorterThanTheGrace:
 
     @pytest.mark.long
     def test_a_database_that_restarts_costs_nothing(self, place: Place) -> None:
-        ids = place.run(CUT_OFF, seconds=LEASE + 8)
+        ids = place.run(CUT_OFF)
         place.later.enter_context(_restarted(place.database, away=LEASE / 3))
-        place.await_beats(ids, 2)
+        place.await_beats(ids)
         place.ended(ids)
         place.each_was_tried_once(ids)
         place.all_reachable()
 
     @pytest.mark.parametrize("side", ["servers", pytest.param("agents", marks=pytest.mark.long)])
     def test_a_clock_that_jumps_an_hour_decides_nothing(self, place: Place, side: str) -> None:
-        ids = place.run(CUT_OFF, seconds=14)
+        ids = place.run(CUT_OFF)
         try:
             for jump in (3600, -3600):
                 place.clock[side].jump(jump)
                 time.sleep(LEASE)
-                place.await_beats(ids, 2)
+                place.await_beats(ids)
                 place.alice.log_in()
                 place.admin.log_in()
                 place.all_reachable()
@@ -227,12 +244,12 @@ class TestShorterThanTheGrace:
         for id_ in ids:
             [attempt] = place.attempts(id_)
             [life] = place.witness.lives(id_)
-            assert abs(attempt["metered_ms"] / 1000 - (life.last - life.first)) < 10, (attempt, life)
+            assert abs(attempt["metered_ms"] / 1000 - (life.last - life.first)) < 60, (attempt, life)
 
 
 class TestLongerThanTheGrace:
     def test_agents_end_their_programs_before_these_are_given_away(self, place: Place) -> None:
-        ids = place.run(CUT_OFF, seconds=FENCE + 25)
+        ids = place.run(CUT_OFF)
         _rest(place.admin, "undrain")
         cut, deaf_host, deaf_server = place.wires[:CUT_OFF]
         began = boottime()
@@ -240,7 +257,9 @@ class TestLongerThanTheGrace:
         deaf_host.lose_what_the_server_sends()
         deaf_server.lose_what_the_host_sends()
 
-        eventually(60, "all run elsewhere", lambda: all(len(place.witness.lives(id_)) == 2 for id_ in ids), each=0.05)
+        eventually(
+            FENCE + PATIENCE, "all run elsewhere", lambda: all(len(place.witness.lives(id_)) == 2 for id_ in ids)
+        )
 
         for id_ in ids:
             lost, again = place.witness.lives(id_)
@@ -270,7 +289,7 @@ def _restarted(database: peers.Peer, *, away: float) -> Iterator[None]:
     owner = folder.stat()
     os.kill(database.pid, signal.SIGINT)
     # Its parent is this process, which has not waited for it: gone is a zombie.
-    eventually(20, "PostgreSQL stops", lambda: (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z")
+    eventually(PATIENCE, "PostgreSQL stops", lambda: (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z")
     time.sleep(away)
     again = subprocess.Popen(
         command,
@@ -284,8 +303,8 @@ def _restarted(database: peers.Peer, *, away: float) -> Iterator[None]:
         start_new_session=True,
     )
     try:
-        eventually(30, "PostgreSQL answers", lambda: peers.postgresql_answers(database.port))
+        eventually(PATIENCE, "PostgreSQL answers", lambda: peers.postgresql_answers(database.port))
         yield
     finally:
         again.send_signal(signal.SIGINT)
-        again.wait(20)
+        again.wait(PATIENCE)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.peers import Peer, free_port
-from tests.systems.engine import ROOT, Engine, health
+from tests.systems.engine import ROOT, Engine, await_health, health
 
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 ROLES = ("web", "live", "worker", "beat")
@@ -61,27 +61,25 @@ class TestRoles:
     def test_they_run_side_by_side(self, engine: Engine, start: Callable[[str, int], str]) -> None:
         began = time.monotonic()
         migrate = start("migrate", 0)
-        while _state(engine, migrate)["Running"] and time.monotonic() - began < 120:
+        while _state(engine, migrate)["Running"] and time.monotonic() - began < 600:
             time.sleep(0.5)
         assert _state(engine, migrate)["ExitCode"] == 0, _logs(engine, migrate)
 
         ports = {role: free_port() for role in ROLES}
         containers = {role: start(role, ports[role]) for role in ROLES}
         for role in ("web", "live"):
-            began = time.monotonic()
-            while health(engine, containers[role]) == "starting" and time.monotonic() - began < 120:
-                time.sleep(0.5)
+            await_health(engine, containers[role])
             assert health(engine, containers[role]) == "healthy", _logs(engine, containers[role])
             for path in ("/", "/admin/login/", "/static/unfold/css/styles.css"):
-                with urllib.request.urlopen(f"http://127.0.0.1:{ports[role]}{path}", timeout=10) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{ports[role]}{path}", timeout=60) as answer:
                     assert answer.status == 200
         time.sleep(5)
         for role, container in containers.items():
             assert _state(engine, container)["Running"], f"{role}: {_logs(engine, container)}"
             assert "Traceback" not in _logs(engine, container), f"{role}: {_logs(engine, container)}"
-        with urllib.request.urlopen(f"http://127.0.0.1:{ports['web']}/readyz", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports['web']}/readyz", timeout=60) as answer:
             assert answer.status == 200
 
         for role, container in containers.items():
-            engine.docker("stop", "--time", "40", container)
+            engine.docker("stop", "--time", "60", container)
             assert _state(engine, container)["ExitCode"] != 137, f"{role} did not stop by itself"

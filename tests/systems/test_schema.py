@@ -26,6 +26,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi import checks as conformance
 
+from accounts.services import tokens
 from gaas.tests.matrix_calls import CALLS, NOTE, Call
 from gaas.tests.matrix_world import World, a_world
 from gaas.wsgi import application
@@ -97,10 +98,10 @@ def _documented(text: str) -> str:
 
 
 def go(operation: Any, mode: GenerationMode, world: World, caller: str, told: list[str], **fixed: Any) -> None:
-    credential = world.callers[CALLERS[caller]]._credentials or world.callers[CALLERS[caller]].defaults
     headers = {"Accept-Encoding": "identity"}
-    if "HTTP_AUTHORIZATION" in credential:
-        headers["Authorization"] = credential["HTTP_AUTHORIZATION"]
+    if user := world.users.get(CALLERS[caller]):
+        # A log-in of this moment: an access token lives ten minutes, and all operations together may take longer.
+        headers["Authorization"] = f"Bearer {tokens.open_log_in(user=user).access}"
 
     @seed(SEED)
     @settings(

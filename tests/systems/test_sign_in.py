@@ -6,14 +6,13 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
 
 from accounts.tests.openid_provider import CLIENT_ID, CLIENT_SECRET, Provider
 from accounts.tests.second_factors import code_of
-from tests.systems.browser import Visitor
+from tests.systems.browser import Visitor, visits
 from tests.systems.house import ADMIN, Up
 from tests.systems.people import Person
 from tests.systems.post_office import PostOffice
@@ -61,15 +60,7 @@ def named(house: Up) -> str:
 
 @pytest.fixture
 def visit(chromium: Browser, house: Up) -> Iterator[Callable[..., Visitor]]:
-    visitors: list[Visitor] = []
-
-    def visitor(**how: Any) -> Visitor:
-        visitors.append(Visitor(chromium, named(house), **how))
-        return visitors[-1]
-
-    yield visitor
-    for one in visitors:
-        one.close()
+    yield from visits(chromium, named(house))
 
 
 def picture(visitor: Visitor, name: str) -> None:

@@ -42,17 +42,26 @@ class Witness:
         """Give the line of an agent's configuration that lets its programs reach the pipe."""
         return f'extra_ro_binds = ["{self.pipe.parent}"]\n'
 
-    def script(self, beats: int, *, each: float = BEAT_SECONDS) -> str:
-        """Give a script that lives for about so many beats and says so at each, and once more at its end."""
+    def script(self, beats: int, *, each: float = BEAT_SECONDS, until: str = "") -> str:
+        """Give a script that lives for about so many beats and says so at each, and once more at its end.
+
+        With `until` it ends as soon as `tell` was called with that word.
+        """
+        is_told = f"[ -e {self.pipe.parent / until} ]" if until else "false"
         return f"""
 i=0
 while read up idle < /proc/uptime; do
   echo "$GAAS_TASK_ID $GAAS_ATTEMPT_ID $up" > {self.pipe}
   [ $i -lt {beats} ] || break
+  ! {is_told} || break
   sleep {each}
   i=$((i+1))
 done
 """
+
+    def tell(self, word: str) -> None:
+        """Let the programs end that live until they hear this."""
+        (self.pipe.parent / word).touch(mode=0o644)
 
     def lives(self, task: str) -> list[Life]:
         """Give the lives of a task's programs, in the order in which they began."""

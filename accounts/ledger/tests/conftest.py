@@ -98,7 +98,7 @@ def race(*calls: Callable[[], object]) -> list[object]:
 
     def run(number: int, call: Callable[[], object]) -> None:
         try:
-            gate.wait(20)
+            gate.wait(120)
             outcomes[number] = call()
         except Exception as error:
             outcomes[number] = error
@@ -109,6 +109,6 @@ def race(*calls: Callable[[], object]) -> list[object]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     assert not any(thread.is_alive() for thread in threads), "a race never ended"
     return outcomes

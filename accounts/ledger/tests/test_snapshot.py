@@ -118,7 +118,7 @@ class TestSnapshot:
                     row = transfer(key="long", kind="k", debit=hours, credit=used, amount=7)
                     started.append(row.created_at)
                     made.set()
-                    may_commit.wait(20)
+                    may_commit.wait(120)
             finally:
                 made.set()
                 connection.close()
@@ -126,7 +126,7 @@ class TestSnapshot:
         thread = threading.Thread(target=long)
         thread.start()
         try:
-            assert made.wait(20)
+            assert made.wait(120)
             later = now()
             with pytest.raises(NotSettled):
                 take_snapshot(before=later)

@@ -88,7 +88,7 @@ class TestRaces:
         def going(call):
             def body():
                 try:
-                    gate.wait(20)
+                    gate.wait(120)
                     for _ in range(15):
                         call()
                 except Exception as error:
@@ -102,7 +102,7 @@ class TestRaces:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(120)
         chain_events()
         assert failed == []
         assert [seq for seq, *_ in in_order()] == list(range(1, 121))
@@ -115,16 +115,16 @@ class TestRaces:
             with transaction.atomic():
                 record(action="lab.slow", obj=lab, by=None)
                 written.set()
-                go_on.wait(20)
+                go_on.wait(120)
             connection.close()
 
         thread = threading.Thread(target=slow)
         thread.start()
-        assert written.wait(20)
+        assert written.wait(120)
         some_events(lab, 2)
         assert chain_events() == 2
         go_on.set()
-        thread.join(20)
+        thread.join(120)
         assert chain_events() == 1
         assert [action for _, action, _ in in_order()] == ["lab.x", "lab.x", "lab.slow"]
         assert check().problems == []

@@ -455,7 +455,7 @@ class TestParallel:
         def slow(stream, hook):
             hook.read(stream)
             has_come.set()
-            may_answer.wait(30)
+            may_answer.wait(120)
             stream.sendall(receivers.OK)
 
         def drain():
@@ -470,7 +470,7 @@ class TestParallel:
             told(lab)
             sender = threading.Thread(target=drain)
             sender.start()
-            assert has_come.wait(30)
+            assert has_come.wait(120)
             told(lab), told(family)
             assert send() == 1
             assert (held.hits, quick.hits) == (1, 1)

@@ -102,7 +102,7 @@ class TestPlace:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(120)
         assert source.asked == [0]
         assert all((tmp_path / str(n)).read_bytes() == DATA for n in range(16))
 
