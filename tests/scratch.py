@@ -21,9 +21,6 @@ from django.db import connection
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN = "import os, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'gaas.tests.settings'; django.setup()\n"
 
-# Forty threads on two busy cores wait for each other longer than callers in production would.
-PATIENCE, ROOMY = 300, {"DATABASE_POOL_SIZE": "48"}
-
 Run = Callable[[str], str]
 
 
@@ -31,7 +28,7 @@ Run = Callable[[str], str]
 def database(folder: Path) -> Iterator[str]:
     """Give the URL of an empty database, which is gone afterwards."""
     if connection.vendor == "sqlite":
-        yield f"sqlite:///{folder / 'scratch.sqlite3'}?timeout={PATIENCE}"
+        yield f"sqlite:///{folder / 'scratch.sqlite3'}"
         return
     import psycopg
     from psycopg import sql
@@ -59,10 +56,10 @@ def running(folder: Path) -> Iterator[Run]:
             done = subprocess.run(
                 [sys.executable, "-W", "ignore", "-c", BEGIN + code],
                 cwd=ROOT,
-                env={**os.environ, **ROOMY, "DATABASE_URL": url, "GAAS_HOME": str(folder), "PYTHONPATH": str(ROOT)},
+                env={**os.environ, "DATABASE_URL": url, "GAAS_HOME": str(folder), "PYTHONPATH": str(ROOT)},
                 capture_output=True,
                 text=True,
-                timeout=1200,
+                timeout=600,
             )
             assert done.returncode == 0, done.stdout + done.stderr
             return done.stdout
