@@ -24,6 +24,8 @@ from tasks.tests.rig import HOUR, Rig, a_body, a_draft, an_approved_task, has_ru
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sound_books")]
 
 USD = 1_000_000
+# Not of another checkout's tests on the same server.
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 @pytest.fixture
@@ -218,7 +220,7 @@ class TestSomebodyIsQuicker:
             thread.start()
             with connections["default"].cursor() as cursor:
                 for _ in range(600):
-                    cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+                    cursor.execute(WAITING)
                     if cursor.fetchone()[0] or outcomes:
                         break
                     time.sleep(0.1)

@@ -151,6 +151,6 @@ class Host:
             attempt.ask_stop("cancelled", 0)
             started = attempt.started()
             with contextlib.suppress(AssertionError):
-                wait_for(lambda attempt=attempt: not attempt.is_supervised(), 5)
+                wait_for(lambda attempt=attempt: not attempt.is_supervised(), 30)
             if attempt.is_supervised() and started:
                 os.kill(started["supervisor"], signal.SIGKILL)
