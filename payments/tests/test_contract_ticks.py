@@ -81,6 +81,11 @@ class TestReservation:
         assert (has(lab, "wallet"), has(owner, "earnings_pending"), bucket(contract)) == (980, 18, 10)
         assert Transfer.objects.get(key=f"contract:{contract.pk}:0:fee").amount == 2 * USD
 
+    def test_what_cannot_be_divided_is_the_owners(self, reserving):
+        contract = bring_on(reserving(price=20 * USD + 9), JAN)
+        parts = Transfer.objects.filter(key__startswith=f"contract:{contract.pk}:0:", asset="USD")
+        assert dict(parts.values_list("kind", "amount")) == {"reservation": 18_000_009, "reservation_fee": 2_000_000}
+
     def test_case_63_reserved_bucket_not_used_lapses(self, reserving, owner):
         contract = bring_on(reserving(roll_over="expire"), JAN)
         seen(owner, day("2027-01-20"))
