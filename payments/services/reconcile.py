@@ -101,18 +101,33 @@ def _of_pair(name: Provider, row: Listed, found: Any) -> Iterator[str]:
 
 
 def _sent_and_not_shown(since: datetime, now: datetime) -> Iterator[str]:
-    """Ask the chain about each payout that is paid by our word: nobody lists what purses of people sent."""
+    """Ask the chain about each payout and refund that went by our word: nobody lists what purses of people sent."""
     chain: Any = PROVIDERS[Provider.ONCHAIN]
-    paid = Payout.objects.filter(provider=Provider.ONCHAIN, status__in=sorted(PAYOUT_SENT))
-    for payout in paid.filter(created_at__gte=since, created_at__lte=now - FRESH).iterator():
-        usd, went_on = show_micro(payout.amount), payout.instructions["chain_id"]
+    for what, row, went_on in _sent_by_hand(since, now):
+        said = f"The {what} {row.pk} of {show_micro(row.amount)} USD"
         if went_on != str(chain.chain.chain_id):
-            yield f"The payout {payout.pk} of {usd} USD went on chain {went_on}, which is not set up: look there."
-            continue
-        seen = chain.look_payout(payout)
-        if seen.state != "succeeded":
-            why = seen.detail or "Not deep enough."
-            yield f"The payout {payout.pk} of {usd} USD moved by the books, and not on the chain: {why}"
+            yield f"{said} went on chain {went_on}, which is not set up: look there."
+        elif why := _why_not(chain, what, row):
+            yield f"{said} moved by the books, and not on the chain: {why}"
+
+
+def _sent_by_hand(since: datetime, now: datetime) -> Iterator[tuple[str, Any, str]]:
+    """Give what people sent on a chain, and on which."""
+    at = {"created_at__gte": since, "created_at__lte": now - FRESH}
+    paid = Payout.objects.filter(provider=Provider.ONCHAIN, status__in=sorted(PAYOUT_SENT), **at)
+    for payout in paid.iterator():
+        yield "payout", payout, payout.instructions["chain_id"]
+    returned = Refund.objects.filter(payment__provider=Provider.ONCHAIN, status=RefundStatus.SUCCEEDED, **at)
+    for refund in returned.select_related("payment__chain").iterator():
+        yield "refund", refund, str(refund.payment.chain.chain_id)
+
+
+def _why_not(chain: Any, what: str, row: Any) -> str:
+    """Say why the chain does not show a payout or refund; empty where it does."""
+    if what == "refund":
+        return str(chain.why_not_sent(row, row.reference))
+    seen = chain.look_payout(row)
+    return "" if seen.state == "succeeded" else seen.detail or "Not deep enough."
 
 
 def _said_to_have_moved(name: Provider, since: datetime, now: datetime) -> Iterator[tuple[str, Any]]:

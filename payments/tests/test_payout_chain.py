@@ -380,3 +380,18 @@ class TestReconcile:
         (found,) = services.reconcile(since=later(days=-1), now=later(hours=1))
         (said,) = found.differences
         assert "went on chain 2" in said
+
+    def test_what_was_noted_and_left_behind_is_named(self, node, to_refund, fred):
+        services.note_sent(refund=to_refund, reference=SENT, by=fred, now=clock.now())
+        moment = hex(int(clock.now().timestamp()))
+        node.answers["eth_getBlockByNumber"] = lambda asked: {
+            "hash": "0x" + asked[0][2:].rjust(64, "0"),
+            "timestamp": moment,
+        }
+        for is_there in (True, False):
+            if not is_there:
+                node.logs = [log for log in node.logs if log["transactionHash"] != SENT]
+            (found,) = services.reconcile(since=later(days=-1), now=later(hours=1))
+            said = [text for text in found.differences if f"The refund {to_refund.pk} of 5.000000 USD" in text]
+            assert len(said) == (0 if is_there else 1)
+            assert all("not on the chain: The chain has no such transaction (yet)." in text for text in said)
