@@ -100,7 +100,7 @@ class TestAccount:
         assert client.get(f"/api/v1/accounts/{personal}/").status_code == 404
         assert client.get(f"{TASKS}{own.pk}/").status_code == 404
         assert client.post(f"{TASKS}{own.pk}/cancel/", {}, format="json").status_code == 404
-        assert client.post(TASKS, a_body(account=personal), format="json").status_code == 400
+        assert client.post(TASKS, a_body(account=personal), format="json").status_code == 404
         body = {"account": personal, "hours": "1", "reason": "x"}
         assert client.post("/api/v1/quota-requests/", body, format="json").status_code == 404
         request_quota(account=bob.personal_account, gpu_ms=HOUR, by=bob, reason="x")
