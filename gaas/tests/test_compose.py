@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 import yaml
@@ -14,7 +13,7 @@ from gaas import relays, streams, waits
 ROOT = Path(__file__).resolve().parents[2]
 PROXY = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["configs"]["proxy"]["content"]
 [TO_LIVE] = re.findall(r"@live path_regexp (\S+)", PROXY)
-ID = uuid4()
+ID = "01a1fa15-ed78-7d69-b783-128d4856ed00"
 
 
 class TestProxy:
