@@ -36,6 +36,11 @@ class EngineError(Exception):
         super().__init__(says)
         self.status, self.says = status, says
 
+    @property
+    def is_absence(self) -> bool:
+        """Say whether there is no such container; Podman answers 500 about one that goes at this very moment."""
+        return self.status == 404 or (self.status == 500 and "no such container" in self.says)
+
 
 class _Connection(http.client.HTTPConnection):
     def __init__(self, path: str, timeout: float):
@@ -174,7 +179,7 @@ class Engine:
         try:
             return self.call("GET", f"/containers/{quote(container, safe='')}/json")
         except EngineError as error:
-            if error.status == 404:
+            if error.is_absence:
                 return None
             raise
 
@@ -200,7 +205,7 @@ class Engine:
         try:
             self.call("DELETE", f"/containers/{quote(container, safe='')}", query={"force": "true", "v": "true"})
         except EngineError as error:
-            if error.status not in (404, 409):
+            if error.status != 409 and not error.is_absence:
                 raise
             # 409: somebody else is removing it at this moment.
             deadline = time.monotonic() + CALL_SECONDS
