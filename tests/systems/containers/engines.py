@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -57,8 +58,13 @@ def rootless_podman_socket(user: int) -> Iterator[str]:
         podman = ["setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups", "podman"]
         podman += ["--runroot", f"{folder}/state"]
         environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_RUNTIME_DIR": f"{folder}/run"}
-        with _podman(podman, folder, environment, "rootless podman") as path_of_theirs:
-            yield path_of_theirs
+        try:
+            with _podman(podman, folder, environment, "rootless podman") as path_of_theirs:
+                yield path_of_theirs
+        finally:
+            # It keeps the user's namespace open by a process that outlives the service.
+            for pause in folder.rglob("pause.pid"):
+                os.kill(int(pause.read_text()), signal.SIGKILL)
 
 
 @contextmanager
