@@ -177,11 +177,16 @@ class ContainedProgram(Program):
         return [process for process in ([first] if first else []) + below if process.is_alive]
 
     def terminate(self) -> None:
-        """Send TERM to the first process; of a script also to the command that its shell waits for."""
+        """Send TERM to the first process; of a script also to the command that its shell waits for.
+
+        Where the engine does not pass it on now, nobody is told yet: a shell that hears only of its command's end
+        goes on, or ends without what it keeps for a TERM. It is asked again at the next look.
+        """
         if not self._is_told:
-            self._is_told = True
             with contextlib.suppress(EngineError):
-                self.engine.signal(self.name, "SIGTERM")
+                self._is_told = self.engine.signal(self.name, "SIGTERM")
+            if not self._is_told:
+                return
         if "script" not in self.assignment.payload:
             return
         tree = self.tree()

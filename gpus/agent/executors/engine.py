@@ -192,13 +192,15 @@ class Engine:
         filters = json.dumps({"label": [label]})
         return self.call("GET", "/containers/json", query={"all": "true", "filters": filters}) or []
 
-    def signal(self, container: str, name: str) -> None:
-        """Send a signal to a container's first process; nothing when it runs no more."""
+    def signal(self, container: str, name: str) -> bool:
+        """Send a signal to a container's first process. False when it runs no more, or the engine is busy with it."""
         try:
             self.call("POST", f"/containers/{quote(container, safe='')}/kill", query={"signal": name})
         except EngineError as error:
             if error.status not in (404, 409, 500):
                 raise
+            return False
+        return True
 
     def remove(self, container: str) -> None:
         """End a container with everything in it and remove it; nothing when there is none."""
