@@ -15,14 +15,16 @@ ARGS ?=
 # What test-systems leaves out of each target below, and the target alone does not: what is long, or `make test` has run.
 SMOKE :=
 test-systems: SMOKE := -m "systems and not long"
-# There, and in .ci/run, one that fails is run once more, and named as RERUN at the end, where two cores are all it has; the
-# tests that strike at random (chaos, partitions), those of escapes and of the API document never are: one failure in many is
-# what they look for.
+# There, and in .ci/run, one that fails is run once more, and named as RERUN at the end, where two cores are all it has. The
+# tests that strike at random (chaos, partitions), those of escapes and of the API document are run once more by .ci/run
+# alone: one failure in many is what they look for, so a RERUN of theirs is to be looked into, with the seed that it names.
 AGAIN :=
-RERUN := --reruns 1 -rsR
+AT_RANDOM :=
+RERUN := --reruns 1 --max-suite-reruns 5 --rerun-show-tracebacks -rsR
 test-systems: AGAIN := $(RERUN)
 ifeq ($(CI),true)
 test: AGAIN := $(RERUN)
+AT_RANDOM := $(RERUN)
 endif
 # Where a job must not pick up what a developer's shell or .env says.
 SQLITE := env -u DATABASE_URL -u DATABASE_DIRECT_URL -u BROKER_URL
@@ -60,10 +62,10 @@ test-brokers: dev ## Separate processes on PostgreSQL with Redis and with Rabbit
 	@$(PYTEST) -m systems -rs tests/systems/test_brokers.py tests/systems/test_four_workers.py $(AGAIN) $(ARGS)
 
 test-chaos: dev ## Kill servers, agents and programs at random, cut hosts off; every task must end once
-	@$(PYTEST) -m systems -rs -s tests/systems/test_chaos.py $(ARGS)
+	@$(PYTEST) -m systems -rs -s tests/systems/test_chaos.py $(AT_RANDOM) $(ARGS)
 
 test-partitions: dev ## Cut, deafen and slow the wires to hosts; restart servers and the database; let clocks jump
-	@$(PYTEST) -m systems -rs -s tests/systems/test_partitions.py $(SMOKE) $(ARGS)
+	@$(PYTEST) -m systems -rs -s tests/systems/test_partitions.py $(SMOKE) $(AT_RANDOM) $(ARGS)
 
 test-chaos-2000: dev ## The same with 2 000 tasks and 480 blows, on PostgreSQL and Redis
 	@CHAOS_TASKS=2000 CHAOS_BLOWS=$${CHAOS_BLOWS:-480} $(PYTEST) -m systems -rs -s tests/systems/test_chaos.py -k redis $(ARGS)
@@ -98,10 +100,10 @@ test-service: dev ## Requests to programs that serve, over one live process and 
 	@$(PYTEST) -m systems -rs tests/systems/test_service.py tests/systems/test_going_on.py $(SMOKE) $(AGAIN) $(ARGS)
 
 test-escapes: dev ## What programs try against their host, under a real bubblewrap: reach, limits, hostile output
-	@$(PYTEST) -rs gpus/tests/agent/test_sandbox.py gpus/tests/agent/test_limits.py tests/systems/test_escapes.py $(SMOKE) $(ARGS)
+	@$(PYTEST) -rs gpus/tests/agent/test_sandbox.py gpus/tests/agent/test_limits.py tests/systems/test_escapes.py $(SMOKE) $(AT_RANDOM) $(ARGS)
 
 test-schema: dev ## Send what the API document allows and forbids, as nobody, a user and staff
-	@$(SQLITE) $(PYTEST) -n $(JOBS) -m systems -rs tests/systems/test_schema.py $(ARGS)
+	@$(SQLITE) $(PYTEST) -n $(JOBS) -m systems -rs tests/systems/test_schema.py $(AT_RANDOM) $(ARGS)
 
 test-schema-long: dev ## The same with ten times as many calls
 	@$(SQLITE) SCHEMA_EXAMPLES=120 SCHEMA_SECONDS=36000 $(PYTEST) -n $(JOBS) -m systems -rs tests/systems/test_schema.py $(ARGS)
