@@ -12,6 +12,7 @@ HOUR, USD = 3_600_000, 1_000_000
 FEE = 10  # percent
 CEILING = 3_000_003  # micro-dollars an hour that a task is ready to pay
 PAYOUT_FEE = 250_000
+AWAY_PERIODS = 2  # of a reservation that are carried on while no host of the owner is seen
 QUARTER = HOUR // 4
 
 
@@ -103,6 +104,7 @@ class Open:
     ends_at: datetime
     spent: int
     is_carried: bool = False
+    carried: int = 0
 
 
 @dataclass
@@ -221,9 +223,14 @@ class Deal:
     def _close(self, books: Books, now: datetime, seen_at: datetime) -> None:
         over, last = self.status == "ENDED", self.open[-1]
         lapses = self.roll_over != "keep" or (over and self.is_reservation)
-        if lapses and self.is_reservation and seen_at < self.open[0].opened_at:
-            last.ends_at, last.is_carried = now + (self.due(last.no + 1) - self.due(last.no)), True
-            return
+        if self.is_reservation and seen_at < self.open[0].opened_at:
+            if self.open[0].carried < AWAY_PERIODS:
+                self.open[0].carried += 1
+                last.ends_at, last.is_carried = now + (self.due(last.no + 1) - self.due(last.no)), True
+                return
+            if self.status in ("ACTIVE", "PAST_DUE"):
+                self._end(books, now)  # nothing more is paid to who is gone
+                return
         if lapses:
             free, amount = books.free(self.target), books.free(self.target)
             if not self.is_reservation:
