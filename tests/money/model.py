@@ -96,12 +96,16 @@ class Terms:
 
 @dataclass
 class Open:
-    """A paid period that is not settled: what it gave, until when it lasts, what had been spent before."""
+    """A paid period that is not settled: what it gave, when to look at its end, what had been spent before.
+
+    `until` is how long it gives hours: what tasks held at its end is looked at again, and given to nobody.
+    """
 
     no: int
     amount: int
     opened_at: datetime
     ends_at: datetime
+    until: datetime
     spent: int
     is_carried: bool = False
     carried: int = 0
@@ -193,7 +197,7 @@ class Deal:
             books.move(self.source, self.target, terms.amount)
         until = self.due(self.next_no + 1)
         ends_at = until if now < until else now + (until - due)
-        self.last = Open(self.next_no, terms.amount, now, ends_at, books.spent[self.target])
+        self.last = Open(self.next_no, terms.amount, now, ends_at, ends_at, books.spent[self.target])
         self.open.append(self.last)
         self._count_on(paid=True)
         return True
@@ -217,6 +221,10 @@ class Deal:
             self.status = "SUSPENDED"
             self.pauses.append((self.due(self.next_no) - timedelta(microseconds=1), None))
 
+    def gives(self, now: datetime) -> bool:
+        """Tell whether tasks may spend a reservation's hours."""
+        return self.status != "ENDED" or any(row.until > now for row in self.open)
+
     def _open_until(self) -> datetime:
         return max(row.ends_at for row in self.open if not row.is_carried or row is self.open[-1])
 
@@ -226,7 +234,8 @@ class Deal:
         if self.is_reservation and seen_at < self.open[0].opened_at:
             if self.open[0].carried < AWAY_PERIODS:
                 self.open[0].carried += 1
-                last.ends_at, last.is_carried = now + (self.due(last.no + 1) - self.due(last.no)), True
+                last.ends_at = last.until = now + (self.due(last.no + 1) - self.due(last.no))
+                last.is_carried = True
                 return
             if self.status in ("ACTIVE", "PAST_DUE"):
                 self._end(books, now)  # nothing more is paid to who is gone
@@ -246,7 +255,7 @@ class Deal:
         self._end_pause(now)
         self.status, self.retry_at = "ENDED", None
         if self.is_reservation and books.has[self.target] and not self.open and self.last is not None:
-            self.last.ends_at = now
+            self.last.ends_at = self.last.until = now
             self.open.append(self.last)
 
     def _end_pause(self, now: datetime) -> None:

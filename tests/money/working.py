@@ -56,14 +56,15 @@ class Working(Paying, Agreeing):
         )
         by = self.owner["user"] if name == "owner" else self.payer["user"]
         task = self.goes(work.submit, draft, by=by, now=self.now())
-        if names_host and not goes_on and name == "lab" and reserved >= gpus * limit:
+        gives = next(deal for deal in self.deals if deal.is_reservation).gives(self.now())
+        if names_host and not goes_on and name == "lab" and gives and reserved >= gpus * limit:
             funding = "reserved"  # what is reserved is spent first
         kind = {"quota": "hours", "wallet": "wallet"}.get(funding)
         model = Work(f"{name} {kind}" if kind else "bucket reserved_hours", funding, gpus, limit, goes_on, 0)
         needed = model.to_hold(limit)
         fits = self.books.free(model.payer) >= needed and self._fits_cap(model, needed)
         # Of another's reservation nobody holds anything.
-        assert bool(task) is (fits and (funding != "reserved" or name == "lab"))
+        assert bool(task) is (fits and (funding != "reserved" or (name == "lab" and gives)))
         if task is None:
             return
         assert task.funding == funding
